@@ -1,0 +1,1 @@
+"""A Keepalived + LVS Direct Routing training lab, from configuration to proof."""
