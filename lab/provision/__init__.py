@@ -1,0 +1,1 @@
+"""The only Pulumi code: the topology as resources."""

@@ -1,0 +1,1 @@
+"""Topology in, text out: what each machine is told."""
