@@ -167,10 +167,13 @@ class Topology:
         The mail server's name is an alias of the client, whose sink takes the mail. It must never be
         left to DNS: keepalived resolves it while it parses, and a slow answer costs the VIP.
         """
-        aliases = {machine.name: (machine.name,) for machine in self.machines}
+        aliases: dict[str, tuple[str, ...]] = {machine.name: (machine.name,) for machine in self.machines}
         aliases[self.client.name] += (self.mail.smtp_server,)
         placed = sorted(self.machines, key=lambda machine: machine.address)
-        return ((self.service.vip, ("vip",)), *((machine.address, aliases[machine.name]) for machine in placed))
+        return (
+            (self.service.vip, ("vip",)),
+            *((machine.address, aliases[machine.name]) for machine in placed),
+        )
 
 
 def plan(settings: Settings, stack: str) -> Topology:
@@ -179,7 +182,6 @@ def plan(settings: Settings, stack: str) -> Topology:
     first = IPv4Address(int(cidr.network_address) + 1)
     gateway = IPv4Address(settings.gateway) if settings.gateway else first
     client_address = IPv4Address(settings.client.address)
-    sorry = settings.sorry_server
     return Topology(
         names=Names(stack),
         segment=Segment(
@@ -208,11 +210,16 @@ def plan(settings: Settings, stack: str) -> Topology:
         ),
         directors=_directors(settings),
         real_servers=tuple(
-            RealServer(server.name, Role.REAL_SERVER, IPv4Address(server.address), settings.sizes.server, server.weight)
+            RealServer(
+                server.name,
+                Role.REAL_SERVER,
+                IPv4Address(server.address),
+                settings.sizes.server,
+                server.weight,
+            )
             for server in settings.servers
         ),
-        sorry_server=sorry
-        and RealServer(sorry.name, Role.SORRY_SERVER, IPv4Address(sorry.address), settings.sizes.server, weight=0),
+        sorry_server=_sorry_server(settings),
         client=Client(
             settings.client.name,
             Role.CLIENT,
@@ -233,14 +240,21 @@ def warnings(settings: Settings) -> list[str]:
             f"{AUTH_PASS_LENGTH}, so the lab writes just those."
         )
     if sum(server.weight for server in settings.servers) < settings.quorum:
-        found.append(
-            f"quorum is {settings.quorum} but the weights of all servers together are less: it can never be reached."
-        )
+        found.append(f"quorum is {settings.quorum}, more than all weights together: it is never reached.")
     return found
 
 
 def _effective_password(settings: Settings) -> str | None:
     return settings.auth_pass[:AUTH_PASS_LENGTH] if settings.auth_type == "PASS" else None
+
+
+def _sorry_server(settings: Settings) -> RealServer | None:
+    asked = settings.sorry_server
+    if asked is None:
+        return None
+    return RealServer(
+        asked.name, Role.SORRY_SERVER, IPv4Address(asked.address), settings.sizes.server, weight=0
+    )
 
 
 def _directors(settings: Settings) -> tuple[Director, ...]:

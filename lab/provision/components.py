@@ -61,7 +61,13 @@ class Lab(ComponentResource):
     ssh_private_key: Output[str]
 
     def __init__(
-        self, topology: Topology, settings: Settings, *, accelerator: str, boot_limit: int, auth_pass_is_secret: bool
+        self,
+        topology: Topology,
+        settings: Settings,
+        *,
+        accelerator: str,
+        boot_limit: int,
+        auth_pass_is_secret: bool,
     ) -> None:
         """Declare every resource of the lab.
 
@@ -107,7 +113,9 @@ class Lab(ComponentResource):
         self.vip = str(topology.service.vip)
         self.url = topology.url
         self.ssh_private_key = login.apply(lambda key: key.private)
-        public = {name: Output.unsecret(key.apply(lambda pair: pair.public)) for name, key in host_keys.items()}
+        public = {
+            name: Output.unsecret(key.apply(lambda pair: pair.public)) for name, key in host_keys.items()
+        }
         self.inventory = Output.all(**public).apply(
             lambda keys: describe(topology, settings.libvirt_uri, keys)
         )

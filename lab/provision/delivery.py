@@ -34,7 +34,8 @@ def stack_secret(opts: ResourceOptions) -> Output[str]:
         opts=ResourceOptions.merge(
             opts,
             ResourceOptions(
-                additional_secret_outputs=["stdout"], ignore_changes=["create", "logging", "addPreviousOutputInEnv"]
+                additional_secret_outputs=["stdout"],
+                ignore_changes=["create", "logging", "addPreviousOutputInEnv"],
             ),
         ),
     )
@@ -60,7 +61,7 @@ def guest_image(source: str, sha256: str, opts: ResourceOptions) -> tuple[Image,
         opts=opts,
     )
     report = step.stdout.apply(json.loads)
-    return Image(path=report["path"], sha256=report["sha256"]), report["name"]
+    return Image(step=step, path=report["path"], sha256=report["sha256"]), report["name"]
 
 
 class Courier:
@@ -82,7 +83,7 @@ class Courier:
     def await_ready(
         self, machine: Machine, host_key: Output[KeyPair], script: str, timeout: int, opts: ResourceOptions
     ) -> remote.Command:
-        """Dial until the guest answers, then run ``script``; give up after ``timeout`` seconds and a minute."""
+        """Dial until the guest answers, then run ``script``; ``timeout`` seconds and a minute in all."""
         return remote.Command(
             f"{machine.name}-ready",
             connection=self._connection(machine, host_key, dials=-1),
@@ -95,7 +96,8 @@ class Courier:
                 opts,
                 # A changed time-out or wording is no reason to wait again.
                 ResourceOptions(
-                    custom_timeouts=CustomTimeouts(create=f"{timeout + 60}s"), ignore_changes=["stdin", "connection"]
+                    custom_timeouts=CustomTimeouts(create=f"{timeout + 60}s"),
+                    ignore_changes=["stdin", "connection"],
                 ),
             ),
         )
@@ -112,7 +114,9 @@ class Courier:
             logging=remote.Logging.NONE,
             add_previous_output_in_env=False,
             triggers=_triggers(opts),
-            opts=ResourceOptions.merge(opts, ResourceOptions(custom_timeouts=CustomTimeouts(create="10m", update="10m"))),
+            opts=ResourceOptions.merge(
+                opts, ResourceOptions(custom_timeouts=CustomTimeouts(create="10m", update="10m"))
+            ),
         )
 
 

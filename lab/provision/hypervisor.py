@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_libvirt as libvirt
-from pulumi import CustomTimeouts, InvokeOptions, Output, ResourceOptions  # noqa: F401
+from pulumi import Output, ResourceOptions
 
 from lab.render.domain import stylesheet
 from lab.render.guest import Seed
 from lab.topology import Machine, Names, Segment
 
-_MIB = 1024**2
 _GIB = 1024**3
 _NETWORK_MODES = {"nat": "nat", "isolated": "none", "bridge": "bridge"}
 
@@ -26,6 +25,7 @@ _NETWORK_MODES = {"nat": "nat", "isolated": "none", "bridge": "bridge"}
 class Image:
     """A guest image on the operator's computer, as the step that provides it reports it."""
 
+    step: pulumi.Resource
     path: Output[str]
     sha256: Output[str]
 
@@ -49,7 +49,7 @@ class Hypervisor:
             dhcp=None if segment.host_bridge else {"enabled": False},
             autostart=True,
             # The image is the last thing that can fail before anything is built.
-            opts=ResourceOptions.merge(opts, ResourceOptions(depends_on=[image.path])),  # type: ignore[list-item]
+            opts=ResourceOptions.merge(opts, ResourceOptions(depends_on=[image.step])),
         )
         self._pool_path = f"/var/lib/libvirt/images/{names.prefix}"
         self.pool = libvirt.Pool(

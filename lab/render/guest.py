@@ -28,7 +28,13 @@ class Seed:
 
 
 def seed(
-    topology: Topology, machine: Machine, *, login_key: str, host_key: KeyPair, image_id: str, package_proxy: str
+    topology: Topology,
+    machine: Machine,
+    *,
+    login_key: str,
+    host_key: KeyPair,
+    image_id: str,
+    package_proxy: str,
 ) -> Seed:
     """Render what ``machine`` reads at its first boot.
 

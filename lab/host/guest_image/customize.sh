@@ -1,0 +1,54 @@
+#!/bin/sh
+# mmdebstrap --customize-hook: the package repository inside the image and a quick first boot.
+# $LAB_PACKAGES lists what cloud-init must be able to install without a network.
+set -eu
+root=$1
+
+# What cloud-init installs later, with every dependency the base lacks, as a repository of files.
+# shellcheck disable=SC2086
+APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get install --yes --download-only --no-install-recommends \
+    -o Debug::NoLocking=1 $LAB_PACKAGES
+install -d "$root/srv/apt"
+mv "$root"/var/cache/apt/archives/*.deb "$root/srv/apt/"
+(cd "$root/srv/apt" && apt-ftparchive packages . > Packages && apt-ftparchive release . > Release.new &&
+    mv Release.new Release)
+
+# The one data source is the NoCloud disk: looking for clouds costs seconds.
+cat > "$root/etc/cloud/cloud.cfg.d/90_lab.cfg" <<'END'
+datasource_list: [NoCloud, None]
+grub_dpkg: {enabled: false}
+locale: false
+apt: {preserve_sources_list: true}
+END
+
+cat > "$root/etc/fstab" <<'END'
+/dev/vda2 / ext4 noatime,barrier=0,errors=remount-ro 0 0
+END
+
+# Maintenance that competes with the first boot and that a disposable machine never needs.
+chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
+    e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer systemd-pstore.service \
+    getty@tty1.service systemd-udev-settle.service cloud-init-hotplugd.socket
+chroot "$root" systemctl --quiet enable systemd-networkd.service systemd-timesyncd.service ssh.service
+
+# One address that answers is enough; without a limit a missing carrier costs two minutes.
+install -d "$root/etc/systemd/system/systemd-networkd-wait-online.service.d"
+cat > "$root/etc/systemd/system/systemd-networkd-wait-online.service.d/lab.conf" <<'END'
+[Service]
+ExecStart=
+ExecStart=/lib/systemd/systemd-networkd-wait-online --any --timeout=20
+END
+
+# dpkg and cloud-init wrote without fsync: a drill may cut the power right after the first boot.
+install -d "$root/etc/systemd/system/cloud-final.service.d"
+cat > "$root/etc/systemd/system/cloud-final.service.d/lab.conf" <<'END'
+[Service]
+ExecStartPost=/bin/sync
+END
+
+# The host keys come from the user data; those of the package would be the same in every copy.
+rm -f "$root"/etc/ssh/ssh_host_*
+
+# Byte code that python trusts without looking at the source's time.
+chroot "$root" python3 -m compileall -q -f --invalidation-mode unchecked-hash \
+    /usr/lib/python3 /usr/lib/python3.11 > /dev/null || true
