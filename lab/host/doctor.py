@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ from urllib.parse import urlsplit
 import psutil
 
 from lab.errors import LabError
-from lab.settings import Problem, Settings, SettingsError
-from lab.topology import Topology
+from lab.host.paths import StackPaths, project_dir
+from lab.settings import Problem, Settings, SettingsError, load, stack_values
+from lab.topology import Topology, plan
 
 _MIB = 1024**2
 _GIB = 1024**3
@@ -74,11 +76,16 @@ def examine(settings: Settings, topology: Topology) -> Host:
 
 def host(settings: Settings, facts: Facts) -> Host:
     """How guests run here. ``auto`` takes KVM only where it can work, else emulation."""
-    accelerator = settings.virtualization
-    if accelerator == "auto":
-        accelerator = "kvm" if facts.kvm else "qemu"
+    chosen = accelerator(settings.virtualization, kvm=facts.kvm)
     # Under KVM a booting guest mostly waits; under emulation it takes a whole processor.
-    return Host(accelerator, boot_limit=10_000 if accelerator == "kvm" else max(1, facts.processors))
+    return Host(chosen, boot_limit=10_000 if chosen == "kvm" else max(1, facts.processors))
+
+
+def accelerator(asked: str, *, kvm: bool | None = None) -> str:
+    """libvirt's domain type for the setting ``virtualization``: ``kvm`` or ``qemu``."""
+    if asked != "auto":
+        return asked
+    return "kvm" if (has_kvm() if kvm is None else kvm) else "qemu"
 
 
 def has_kvm() -> bool:
@@ -252,3 +259,17 @@ def _room_problems(settings: Settings, topology: Topology, facts: Facts) -> Iter
             f"only {facts.disk_free // _MIB} MiB are free where {facts.disk_path} lies.",
             "Free some space there.",
         )
+
+
+def main(stack: str) -> None:
+    """Examine this machine for ``stack``: what is in the way goes to standard error, with status 1."""
+    paths = StackPaths(project_dir(), stack)
+    try:
+        settings = load(stack_values(paths.config.read_text(encoding="utf-8")))
+        examine(settings, plan(settings, stack))
+    except LabError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,39 @@
+# The lab in a few words: `make up`, `make test`, `make down`. STACK=name picks another Pulumi.<name>.yaml.
+STACK ?= dev
+UV := $(shell sh toolchain/uv.sh --where)
+RUN := $(UV) run --quiet --locked --no-dev
+
+.PHONY: up down shell setup test lint reference
+
+up: setup-python
+	@$(RUN) lab up --stack $(STACK)
+
+down: setup-python
+	@$(RUN) lab down --stack $(STACK)
+
+shell: setup-python
+	@$(RUN) lab shell --stack $(STACK)
+
+setup: setup-python
+	@$(RUN) lab setup
+
+.PHONY: setup-python
+setup-python:
+	@sh toolchain/uv.sh --install
+	@$(UV) sync --quiet --locked --no-dev --inexact
+
+lint: setup-python
+	@$(UV) sync --quiet --locked
+	$(UV) run --quiet ruff check
+	$(UV) run --quiet ruff format --check
+	$(UV) run --quiet mypy
+
+# Everything, the real lab included: it builds one. Under emulation on two processors about half an hour.
+test: lint setup
+	@$(UV) sync --quiet --locked
+	$(UV) run --quiet pytest $(PYTEST)
+
+# Writes what is generated from the model again: README's table, Pulumi.yaml's schema, the picture.
+reference: setup-python
+	@$(UV) sync --quiet --locked
+	$(UV) run --quiet python -m lab.reference

@@ -1,0 +1,154 @@
+"""What the hypervisor has of a stack, against what the engine knows of it.
+
+Machines are switched off, undefined and broken by hand in a training lab, and a killed engine leaves
+things that it never wrote down. The provider stumbles over both: this module sets things right before
+the engine runs, and clears what is left after it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.errors import LabError
+from lab.topology import PROJECT
+
+Say = Callable[[str], None]
+Virsh = Callable[..., str]
+"""Runs virsh with the given arguments and returns what it prints; raises LabError."""
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """Names of what a stack has on the hypervisor."""
+
+    domains: frozenset[str] = frozenset()
+    networks: frozenset[str] = frozenset()
+    pools: frozenset[str] = frozenset()
+    volumes: frozenset[str] = frozenset()
+    stopped: frozenset[str] = field(default=frozenset(), compare=False)
+    """Those of domains, networks and pools that do not run."""
+
+    def __bool__(self) -> bool:
+        return bool(self.domains or self.networks or self.pools or self.volumes)
+
+
+_KINDS = {
+    "libvirt:index/domain:Domain": "domains",
+    "libvirt:index/network:Network": "networks",
+    "libvirt:index/pool:Pool": "pools",
+    "libvirt:index/volume:Volume": "volumes",
+    "libvirt:index/cloudInitDisk:CloudInitDisk": "volumes",
+}
+
+
+def recorded(deployment: dict[str, Any]) -> Belongings:
+    """What the engine's record of a stack lists."""
+    names: dict[str, set[str]] = {kind: set() for kind in set(_KINDS.values())}
+    for resource in deployment.get("resources", []):
+        if (kind := _KINDS.get(resource["type"])) and (name := resource.get("outputs", {}).get("name")):
+            names[kind].add(name)
+    return Belongings(**{kind: frozenset(found) for kind, found in names.items()})
+
+
+def present(virsh: Virsh, stack: str) -> Belongings:
+    """What the hypervisor has under the names of ``stack``."""
+    prefix = f"{PROJECT}-{stack}"
+
+    def names(*arguments: str) -> set[str]:
+        return set(virsh(*arguments, "--name").split())
+
+    domains = {name for name in names("list", "--all") if name.startswith(f"{prefix}-")}
+    networks = names("net-list", "--all") & {prefix}
+    pools = names("pool-list", "--all") & {prefix}
+    stopped = domains - names("list")
+    stopped |= networks - names("net-list")
+    stopped |= pools - names("pool-list")
+    volumes: set[str] = set()
+    if pools - stopped:
+        virsh("pool-refresh", prefix)
+        volumes = {line.split()[0] for line in virsh("vol-list", prefix).splitlines() if line.split()}
+    return Belongings(
+        frozenset(domains), frozenset(networks), frozenset(pools), frozenset(volumes), frozenset(stopped)
+    )
+
+
+def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool:
+    """Prepare the hypervisor for an ``up``; whether the engine must look again at what exists.
+
+    Removes what the engine never wrote down, starts a network or pool that was stopped, and removes a
+    machine whose disk is gone, which the provider could not even read.
+    """
+    known, found = recorded(deployment), present(virsh, stack)
+    for name in sorted(found.networks & found.stopped & known.networks):
+        say(f"network {name} was stopped: starting it")
+        virsh("net-start", name)
+    for name in sorted(found.pools & found.stopped & known.pools):
+        say(f"pool {name} was stopped: starting it")
+        virsh("pool-build", name)
+        virsh("pool-start", name)
+    found = present(virsh, stack)
+    broken = _without_disk(virsh, stack, known.volumes - found.volumes, found.domains)
+    for name in sorted(broken):
+        say(f"machine {name} has lost its disk: it will be built anew")
+    strangers = Belongings(
+        found.domains - known.domains | broken,
+        found.networks - known.networks,
+        found.pools - known.pools,
+        found.volumes - known.volumes,
+    )
+    if strangers:
+        leftovers = sorted((strangers.domains - broken) | strangers.networks | strangers.pools | strangers.volumes)
+        if leftovers:
+            say("removing what an interrupted run left behind: " + ", ".join(leftovers))
+        remove(virsh, stack, strangers)
+    found = present(virsh, stack)
+    return bool(deployment.get("pending_operations")) or found != known or bool(found.stopped)
+
+
+def _without_disk(virsh: Virsh, stack: str, missing: frozenset[str], domains: frozenset[str]) -> frozenset[str]:
+    if not missing:
+        return frozenset()
+    return frozenset(
+        name
+        for name in domains
+        if any(f"/{PROJECT}-{stack}/{volume}" in virsh("domblklist", name) for volume in missing)
+    )
+
+
+def remove(virsh: Virsh, stack: str, belongings: Belongings) -> None:
+    """Remove things from the hypervisor by name, whatever state they are in."""
+    prefix = f"{PROJECT}-{stack}"
+    for name in sorted(belongings.domains):
+        _quietly(virsh, "destroy", name)
+        _quietly(virsh, "undefine", name, "--nvram", "--managed-save", "--snapshots-metadata")
+        _remove_log(name)
+    for name in sorted(belongings.volumes):
+        _quietly(virsh, "vol-delete", name, "--pool", prefix)
+    for name in sorted(belongings.pools):
+        _quietly(virsh, "pool-start", name)
+        for volume in virsh("vol-list", name).splitlines() if name in present(virsh, stack).pools else []:
+            if volume.split():
+                _quietly(virsh, "vol-delete", volume.split()[0], "--pool", name)
+        _quietly(virsh, "pool-destroy", name)
+        _quietly(virsh, "pool-delete", name)
+        _quietly(virsh, "pool-undefine", name)
+    for name in sorted(belongings.networks):
+        _quietly(virsh, "net-destroy", name)
+        _quietly(virsh, "net-undefine", name)
+
+
+def _quietly(virsh: Virsh, *arguments: str) -> None:
+    """Run virsh for its effect only: a thing that is already gone or stopped is as good as removed."""
+    try:
+        virsh(*arguments)
+    except LabError:
+        return
+
+
+def _remove_log(domain: str) -> None:
+    for log in Path("/var/log/libvirt/qemu").glob(f"{domain}.*log*"):
+        try:
+            log.unlink()
+        except OSError:
+            continue

@@ -1,0 +1,247 @@
+"""Building a lab and taking it away, step by step; what `make up` and `make down` do."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from lab import topology as topologies
+from lab.errors import LabError
+from lab.host import doctor, hypervisor, image, leftovers, packages
+from lab.host.engine import Engine, ensure_engine
+from lab.host.paths import StackPaths, cache_dir
+from lab.host.sandbox import Sandbox
+from lab.host.stack import Stack
+from lab.inventory import Inventory
+from lab.operate.access import Access
+from lab.settings import Settings, load, stack_values
+
+Say = Callable[[str], None]
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Up:
+    """A lab that stands, and how long its parts took in seconds."""
+
+    stack: Stack
+    inventory: Inventory
+    image: str
+    seconds: dict[str, float]
+
+
+def read_settings(paths: StackPaths) -> Settings:
+    """The configuration in ``Pulumi.<stack>.yaml``; what is encrypted there is checked by the program.
+
+    Raises:
+        LabError: the file is missing or breaks a rule.
+    """
+    if not paths.config.exists():
+        known = ", ".join(sorted(file.name.split(".")[1] for file in paths.project.glob("Pulumi.*.yaml")))
+        raise LabError(
+            f"stack {paths.stack} has no configuration: {paths.config.name} does not exist.\n"
+            f"    Copy Pulumi.dev.yaml to it, or use one of: {known or 'none here'}."
+        )
+    return load(stack_values(paths.config.read_text(encoding="utf-8")))
+
+
+@contextmanager
+def alone(paths: StackPaths) -> Iterator[None]:
+    """Keep a second `lab up` or `lab down` of the same stack out.
+
+    Raises:
+        LabError: one is at work.
+    """
+    paths.lab.mkdir(mode=0o700, exist_ok=True)
+    with (paths.lab / f"{paths.stack}.lock").open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(
+                f"another `lab up` or `lab down` of stack {paths.stack} is at work.\n    Wait for it to end."
+            ) from None
+        yield
+
+
+def install(say: Say, *, guest_image: bool = True) -> Engine:
+    """Bring the operator's computer to what the lab needs; the second time there is nothing to do."""
+    wanted = (*packages.HYPERVISOR, *(packages.GUEST_IMAGE if guest_image else ()))
+    if missing := packages.missing(wanted):
+        packages.install(missing, say)
+    return ensure_engine(cache_dir(), say)
+
+
+def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: str = "auto") -> Up:
+    """Build the lab of a stack, or bring it to what its configuration says now.
+
+    Args:
+        paths: of the stack.
+        say: hears what is being done.
+        progress: hears of a download: bytes so far, bytes in all if known.
+        asked: which hypervisor: ``auto``, ``system`` or ``embedded``.
+
+    Raises:
+        LabError: a step failed; nothing that stood before is lost.
+    """
+    clock = _Clock()
+    settings = read_settings(paths)
+    topology = topologies.plan(settings, paths.stack)
+    with alone(paths):
+        engine = install(say)
+        clock.lap("set-up")
+        choice = hypervisor.choose(settings, topology, paths, asked)
+        sandbox = _start(choice, paths, say)
+        stack = Stack(paths, engine, sandbox)
+        clock.lap("hypervisor")
+        _check(stack, say)
+        guest = image.ensure_image(settings.image, settings.image_sha256 or None, cache_dir(), say, progress)
+        clock.lap("image")
+        if stack.unlock():
+            say("an earlier run was killed: its lock is removed")
+        stack.create()
+        refresh = leftovers.mend(_virsh(stack, settings.libvirt_uri), paths.stack, stack.deployment(), say)
+        _announce(topology, settings, guest.name, say)
+        with stack.untouched_config():
+            status = stack.pulumi(
+                "up", "--yes", "--skip-preview", "--suppress-outputs", *(["--refresh"] if refresh else [])
+            )
+        clock.lap("up")
+        if status != 0:
+            raise LabError(
+                f"`pulumi up` of stack {paths.stack} failed; its own words are above.\n"
+                "    What was built stays. Mend the cause and run `make up` again, or `make down` takes it away."
+            )
+        outputs = stack.outputs(secrets_too=True)
+        inventory = Inventory.model_validate(outputs["inventory"])
+        Access(paths.stack_dir / "ssh").write(inventory, outputs["ssh_private_key"])
+        clock.lap("access")
+        return Up(stack, inventory, outputs["image"], clock.laps)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+def _start(choice: hypervisor.Choice, paths: StackPaths, say: Say) -> Sandbox | None:
+    if not choice.embedded:
+        say(f"hypervisor: the system's libvirt ({choice.reason})")
+        hypervisor.note(choice, paths)
+        return None
+    say(f"hypervisor: one of the lab's own, in namespaces of its own ({choice.reason})")
+    sandbox = hypervisor.embedded(paths)
+    hypervisor.note(choice, paths)
+    sandbox.ensure(say)
+    return sandbox
+
+
+def _check(stack: Stack, say: Say) -> None:
+    """Run the doctor where the hypervisor is: inside its namespaces the host's subnets do not count."""
+    done = stack.run(
+        ["python", "-m", "lab.host.doctor", stack.name], check=False, capture_output=True
+    )
+    if done.returncode != 0:
+        raise LabError(done.stderr.strip() or "the check of this computer failed without a word")
+    for line in done.stdout.splitlines():
+        say(line)
+
+
+def _virsh(stack: Stack, uri: str) -> leftovers.Virsh:
+    def virsh(*arguments: str) -> str:
+        argv = ["virsh", "-q", "-c", uri, *arguments]
+        done = stack.run(argv, check=False, capture_output=True, timeout=60)
+        if done.returncode != 0:
+            raise LabError(f"virsh {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    return virsh
+
+
+def _announce(topology: topologies.Topology, settings: Settings, image_name: str, say: Say) -> None:
+    emulated = doctor.accelerator(settings.virtualization) == "qemu"
+    count = len(topology.machines)
+    usual = (
+        f"by emulation, {os.cpu_count()} at a time, about {max(2, round(count * 1.2))} minutes"
+        if emulated
+        else "with KVM, all at once, about two minutes"
+    )
+    say(f"building {count} machines from {image_name}: {usual}; a lab that stands is only brought up to date")
+
+
+def down(paths: StackPaths, say: Say) -> None:
+    """Take the lab of a stack away; nothing of it is left, whatever state it was in.
+
+    Raises:
+        LabError: something could not be removed; says what.
+    """
+    with alone(paths):
+        embedded = hypervisor.noted(paths)
+        if embedded is None and not (paths.backend / ".pulumi").exists() and not _foreign_backend():
+            say(f"stack {paths.stack}: nothing to take down")
+            _forget_lock(paths)
+            return
+        engine = ensure_engine(cache_dir(), say)
+        sandbox = hypervisor.embedded(paths) if embedded else None
+        if sandbox and not sandbox.running():
+            # The machine was restarted: the guests are gone with their hypervisor, only files are left.
+            say("the lab's own hypervisor is not running: removing what it left on disk")
+            stack = Stack(paths, engine, None)
+        else:
+            stack = Stack(paths, engine, sandbox)
+            _destroy(stack, paths, say)
+        if sandbox:
+            say("stopping the lab's own hypervisor")
+            sandbox.remove()
+        stack.forget()
+        _forget_lock(paths)
+        say(f"stack {paths.stack} is gone")
+
+
+def _foreign_backend() -> bool:
+    return "PULUMI_BACKEND_URL" in os.environ
+
+
+def _forget_lock(paths: StackPaths) -> None:
+    (paths.lab / f"{paths.stack}.lock").unlink(missing_ok=True)
+
+
+def _destroy(stack: Stack, paths: StackPaths, say: Say) -> None:
+    uri = _recorded_uri(stack, paths)
+    if stack.sandbox:
+        stack.sandbox.ensure(say)
+    if stack.exists():
+        stack.unlock()
+        virsh = _virsh(stack, uri)
+        deployment = stack.deployment()
+        if deployment.get("resources"):
+            refresh = leftovers.mend(virsh, paths.stack, deployment, say)
+            say("destroying the machines: about ten seconds")
+            with stack.untouched_config():
+                status = stack.pulumi(
+                    "destroy", "--yes", "--skip-preview", *(["--refresh"] if refresh else [])
+                )
+            if status != 0:
+                say("`pulumi destroy` did not finish: removing the rest by name")
+    virsh = _virsh(stack, uri)
+    leftovers.remove(virsh, paths.stack, leftovers.present(virsh, paths.stack))
+    if rest := leftovers.present(virsh, paths.stack):
+        raise LabError(f"stack {paths.stack} could not be removed wholly: {rest} is left on {uri}.")
+
+
+def _recorded_uri(stack: Stack, paths: StackPaths) -> str:
+    if stack.exists() and (inventory := stack.outputs().get("inventory")):
+        return Inventory.model_validate(inventory).libvirt_uri
+    try:
+        return read_settings(paths).libvirt_uri
+    except LabError:
+        # A configuration that was broken after the lab was built must not keep it from being removed.
+        return Settings().libvirt_uri
+

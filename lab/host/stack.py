@@ -1,0 +1,181 @@
+"""One Pulumi stack as the operator handles it: environment, engine calls, state."""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from lab.errors import LabError
+from lab.host.engine import Engine
+from lab.host.paths import PROJECT, StackPaths
+from lab.host.sandbox import Sandbox
+from lab.inventory import Inventory
+
+
+class Stack:
+    """Runs the engine for one stack, inside the embedded hypervisor's namespaces where there is one."""
+
+    def __init__(self, paths: StackPaths, engine: Engine, sandbox: Sandbox | None) -> None:
+        self.paths = paths
+        self.name = paths.stack
+        self.sandbox = sandbox
+        self._engine = engine
+
+    def environment(self) -> dict[str, str]:
+        """Environment in which plain ``pulumi`` works on this stack.
+
+        A backend or passphrase that the user has set stays as it is; otherwise state rests in the
+        checkout's ``.lab`` and a passphrase drawn once seals its secrets.
+        """
+        environment = self._engine.environment(Path(sys.executable).parent)
+        if "PULUMI_BACKEND_URL" not in environment:
+            private_dir(self.paths.backend)
+            environment["PULUMI_BACKEND_URL"] = self.paths.backend.as_uri()
+            # A login of the user's own Pulumi must not decide where this lab's state goes.
+            private_dir(self.paths.pulumi_home)
+            environment["PULUMI_HOME"] = str(self.paths.pulumi_home)
+        if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & environment.keys():
+            if not self.paths.passphrase.exists():
+                private_dir(self.paths.lab)
+                write_private(self.paths.passphrase, secrets.token_urlsafe(24) + "\n")
+            environment["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self.paths.passphrase)
+        environment["LVS_DR_LAB_STACK"] = self.name
+        return environment
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """``argv`` as it must be run to reach the hypervisor and the guests."""
+        return self.sandbox.command(argv) if self.sandbox else list(argv)
+
+    def run(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run ``argv`` where the hypervisor and the guests are; ``options`` as for subprocess.run."""
+        options.setdefault("cwd", self.paths.project)
+        options.setdefault("env", self.environment())
+        options.setdefault("text", True)
+        return subprocess.run(self.command(argv), **options)  # noqa: PLW1510  the caller decides
+
+    def pulumi(self, *arguments: str) -> int:
+        """Run the engine with its output on the terminal; the exit status."""
+        argv = ["pulumi", *arguments, "--stack", self.name, "--non-interactive"]
+        return self.run(argv, check=False, stdin=subprocess.DEVNULL).returncode
+
+    def ask(self, *arguments: str) -> str:
+        """Run the engine quietly and return what it prints.
+
+        Raises:
+            LabError: it fails; with its own words.
+        """
+        argv = ["pulumi", *arguments, "--stack", self.name, "--non-interactive"]
+        done = self.run(argv, check=False, capture_output=True, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            words = _engine_words(done.stderr or done.stdout)
+            raise LabError(f"pulumi {arguments[0]} failed on stack {self.name}: {words}")
+        return done.stdout
+
+    def exists(self) -> bool:
+        """Whether the backend knows the stack."""
+        argv = ["pulumi", "stack", "ls", "--json", "--non-interactive"]
+        done = self.run(argv, check=False, capture_output=True, stdin=subprocess.DEVNULL)
+        if done.returncode != 0:
+            raise LabError(f"the Pulumi backend cannot be read: {_engine_words(done.stderr)}")
+        return any(entry["name"].rsplit("/", 1)[-1] == self.name for entry in json.loads(done.stdout))
+
+    def create(self) -> None:
+        """Make the stack in the backend if it is not there.
+
+        The engine notes the salt of the passphrase in the stack's configuration file. That is the
+        user's file, under version control, so it is put back as it was: the state has the salt too.
+        """
+        if not self.exists():
+            with self.untouched_config():
+                self.ask("stack", "init", "--secrets-provider", "passphrase")
+
+    @contextmanager
+    def untouched_config(self) -> Iterator[None]:
+        """Put the stack's configuration file back as it was, whatever the engine writes into it."""
+        config = self.paths.config
+        before = config.read_bytes() if config.exists() else None
+        try:
+            yield
+        finally:
+            if before is None:
+                config.unlink(missing_ok=True)
+            elif config.read_bytes() != before:
+                config.write_bytes(before)
+
+    def deployment(self) -> dict[str, Any]:
+        """The engine's record of what exists, without opening secrets."""
+        exported = json.loads(self.ask("stack", "export"))
+        deployment = exported.get("deployment")
+        return deployment if isinstance(deployment, dict) else {}
+
+    def outputs(self, *, secrets_too: bool = False) -> dict[str, Any]:
+        """The stack's outputs; secret ones only if asked for."""
+        answer = self.ask("stack", "output", "--json", *(["--show-secrets"] if secrets_too else []))
+        outputs = json.loads(answer)
+        return outputs if isinstance(outputs, dict) else {}
+
+    def inventory(self) -> Inventory:
+        """The lab that is up.
+
+        Raises:
+            LabError: there is none.
+        """
+        found = self.outputs().get("inventory") if self.exists() else None
+        if not found:
+            raise LabError(f"stack {self.name} is not up.\n    `make up` builds it.")
+        return Inventory.model_validate(found)
+
+    def unlock(self) -> bool:
+        """Free a stack that a killed engine left locked; whether it was locked.
+
+        Raises:
+            LabError: an engine is still at work on this checkout.
+        """
+        if not any((self.paths.backend / ".pulumi" / "locks").rglob(f"{self.name}/*.json")):
+            return False
+        for process in psutil.process_iter(["name", "cwd", "pid"]):
+            if process.info["name"] == "pulumi" and process.info["cwd"] == str(self.paths.project):
+                raise LabError(
+                    f"stack {self.name} is locked: pulumi is at work on it (process {process.info['pid']}).\n"
+                    "    Wait for it to end."
+                )
+        self.ask("cancel", "--yes")
+        return True
+
+    def forget(self) -> None:
+        """Remove the stack from the backend, with whatever it still lists, and its own directory."""
+        if self.exists():
+            with self.untouched_config():
+                self.ask("stack", "rm", "--yes", "--force", "--preserve-config")
+        for kind in ("backups", "history", "locks"):
+            shutil.rmtree(self.paths.backend / ".pulumi" / kind / PROJECT / self.name, ignore_errors=True)
+        for backup in (self.paths.backend / ".pulumi" / "stacks" / PROJECT).glob(f"{self.name}.json*"):
+            backup.unlink()
+        shutil.rmtree(self.paths.stack_dir, ignore_errors=True)
+
+
+def _engine_words(text: str) -> str:
+    lines = [line.removeprefix("error: ") for line in text.strip().splitlines() if line.strip()]
+    return " ".join(lines[-3:]) if lines else "it gave no reason"
+
+
+def private_dir(path: Path) -> None:
+    """Make ``path`` a directory that its owner alone can enter."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read; it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    staged = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    staged.replace(path)

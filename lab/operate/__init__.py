@@ -1,0 +1,1 @@
+"""A running lab: known through the stack output ``inventory``, reached over SSH."""
