@@ -42,7 +42,8 @@ class HypervisorChoice(StrEnum):
 
 
 def _say(sentence: str) -> None:
-    err.print(f"[bold cyan]lab[/] {sentence}", soft_wrap=True)
+    err.print("[bold cyan]lab[/] ", end="")
+    err.print(sentence, markup=False, soft_wrap=True)
 
 
 def _paths(stack: str) -> StackPaths:
@@ -81,7 +82,12 @@ def up(
 ) -> None:
     """Build the lab, or bring it to what its configuration says now."""
     with Progress(
-        TextColumn("guest image"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=err, transient=True
+        TextColumn("guest image"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=err,
+        transient=True,
     ) as bar:
         task = bar.add_task("guest image", start=False, visible=False)
 
@@ -99,7 +105,11 @@ def up(
     phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in built.seconds.items() if seconds >= 1)
     out.print(f"\nThe VIP is [bold]{built.inventory.vip}[/]: {built.inventory.url}")
     out.print(f"Guests run {built.image}. It took: {phases or 'no time'}.")
-    out.print("Go in with [bold]uv run lab shell[/]; there `curl " + built.inventory.url + "`, `ssh master` and `pulumi` work.")
+    out.print(
+        "Go in with [bold]uv run lab shell[/]; there `curl "
+        + built.inventory.url
+        + "`, `ssh master` and `pulumi` work."
+    )
 
 
 @app.command()
@@ -132,9 +142,7 @@ def ssh(context: typer.Context, name: str, stack: StackOption = "dev") -> None:
     _become(found, Access(found.paths.stack_dir / "ssh").ssh(name, *context.args), dict(os.environ))
 
 
-@app.command(
-    name="exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)
+@app.command(name="exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def execute(context: typer.Context, stack: StackOption = "dev") -> None:
     """Run a command beside the machines, as `lab shell` would: `lab exec -- pulumi stack output vip`."""
     found = _stack(stack)

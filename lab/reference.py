@@ -1,4 +1,4 @@
-"""What is generated from the model, so that it cannot drift: Pulumi.yaml's schema, README's table, the picture.
+"""What is generated so that it cannot drift: Pulumi.yaml's schema, README's table, the picture.
 
 ``python -m lab.reference`` writes all of it again; a test compares.
 """
@@ -70,7 +70,9 @@ def table() -> str:
     for key, entry in schema().items():
         short = key.removeprefix(f"{NAMESPACE}:")
         description = Settings.model_fields[short].description or ""
-        rows.append(f"| `{short}` | {entry['type']} | {_shown(entry['default'])} | {description.replace('|', '/')} |")
+        rows.append(
+            f"| `{short}` | {entry['type']} | {_shown(entry['default'])} | {description.replace('|', '/')} |"
+        )
     return "\n".join(rows)
 
 
@@ -80,10 +82,7 @@ def _shown(default: Any) -> str:
     if isinstance(default, list):
         return "<br>".join(_shown(item) for item in default)
     if isinstance(default, dict):
-        return "<br>".join(
-            f"`{key}: {_flow(value)}`" if not isinstance(value, dict) else f"`{key}: {_flow(value)}`"
-            for key, value in default.items()
-        )
+        return "<br>".join(f"`{key}: {_flow(value)}`" for key, value in default.items())
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
@@ -118,8 +117,8 @@ def picture(topology: Topology) -> str:
         f'aria-label="{len(topology.machines)} machines on one segment" '
         'font-family="system-ui, sans-serif" font-size="14">',
         "<style>.box{fill:#fff;stroke:#334155;stroke-width:1.5}.name{font-weight:600}.dim{fill:#475569}"
-        ".vip{fill:#fde68a;stroke:#b45309}.reply{stroke:#15803d;stroke-width:2;fill:none;stroke-dasharray:6 4}"
-        ".wire{stroke:#334155;stroke-width:4}</style>",
+        ".vip{fill:#fde68a;stroke:#b45309}"
+        ".wire{stroke:#334155;stroke-width:4}.drop{stroke:#334155;stroke-width:2}</style>",
         f'<rect width="{width}" height="{height}" fill="#f8fafc"/>',
     ]
     service = topology.service
@@ -129,9 +128,7 @@ def picture(topology: Topology) -> str:
         f"{html.escape(service.lb_algo)}, Direct Routing</text>"
     )
     parts.append(f'<line class="wire" x1="{_GAP}" y1="{wire}" x2="{width - _GAP}" y2="{wire}"/>')
-    parts.append(
-        f'<text x="{_GAP}" y="{wire - 10}" class="dim">one segment, {topology.segment.cidr}</text>'
-    )
+    parts.append(f'<text x="{_GAP}" y="{wire - 10}" class="dim">one segment, {topology.segment.cidr}</text>')
     parts += _row(topology, above, width, 78, wire, up=True)
     parts += _row(topology, below, width, wire + 60, wire, up=False)
     parts.append(
@@ -150,9 +147,11 @@ def _row(topology: Topology, machines: list[Any], width: int, top: int, wire: in
         centre = x + _BOX_WIDTH / 2
         ends = (top + _BOX_HEIGHT, wire) if up else (wire, top)
         parts.append(
-            f'<line class="wire" style="stroke-width:2" x1="{centre}" y1="{ends[0]}" x2="{centre}" y2="{ends[1]}"/>'
+            f'<line class="drop" x1="{centre}" y1="{ends[0]}" x2="{centre}" y2="{ends[1]}"/>'
         )
-        parts.append(f'<rect class="box" x="{x}" y="{top}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="8"/>')
+        parts.append(
+            f'<rect class="box" x="{x}" y="{top}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="8"/>'
+        )
         lines = [
             ("name", machine.name),
             ("dim", _ROLE_LABEL[machine.role] + _extra(machine)),
@@ -175,7 +174,7 @@ def _extra(machine: Machine) -> str:
 def _second_address(topology: Topology, machine: Machine) -> str:
     match machine.role:
         case Role.REAL_SERVER | Role.SORRY_SERVER:
-            return f"{topology.service.vip}/32 on lo, no ARP"
+            return f"{topology.service.vip}/32 on lo"
         case Role.DIRECTOR:
             return "keepalived, IPVS"
     extra = getattr(machine, "extra_addresses", ())

@@ -82,7 +82,7 @@ def host(settings: Settings, facts: Facts) -> Host:
 
 
 def accelerator(asked: str, *, kvm: bool | None = None) -> str:
-    """libvirt's domain type for the setting ``virtualization``: ``kvm`` or ``qemu``."""
+    """The libvirt domain type for the setting ``virtualization``: ``kvm`` or ``qemu``."""
     if asked != "auto":
         return asked
     return "kvm" if (has_kvm() if kvm is None else kvm) else "qemu"

@@ -111,7 +111,7 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
         if status != 0:
             raise LabError(
                 f"`pulumi up` of stack {paths.stack} failed; its own words are above.\n"
-                "    What was built stays. Mend the cause and run `make up` again, or `make down` takes it away."
+                "    What was built stays. Mend the cause and run `make up` again; `make down` removes it."
             )
         outputs = stack.outputs(secrets_too=True)
         inventory = Inventory.model_validate(outputs["inventory"])
@@ -145,9 +145,7 @@ def _start(choice: hypervisor.Choice, paths: StackPaths, say: Say) -> Sandbox | 
 
 def _check(stack: Stack, say: Say) -> None:
     """Run the doctor where the hypervisor is: inside its namespaces the host's subnets do not count."""
-    done = stack.run(
-        ["python", "-m", "lab.host.doctor", stack.name], check=False, capture_output=True
-    )
+    done = stack.run(["python", "-m", "lab.host.doctor", stack.name], check=False, capture_output=True)
     if done.returncode != 0:
         raise LabError(done.stderr.strip() or "the check of this computer failed without a word")
     for line in done.stdout.splitlines():
@@ -244,4 +242,3 @@ def _recorded_uri(stack: Stack, paths: StackPaths) -> str:
     except LabError:
         # A configuration that was broken after the lab was built must not keep it from being removed.
         return Settings().libvirt_uri
-
