@@ -80,14 +80,14 @@ def _shown(default: Any) -> str:
     if default in ("", {}):
         return "empty"
     if isinstance(default, list):
-        return "<br>".join(_shown(item) for item in default)
+        return "<br>".join(f"`{_flow(item)}`" for item in default)
     if isinstance(default, dict):
         return "<br>".join(f"`{key}: {_flow(value)}`" for key, value in default.items())
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def _flow(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=1000).replace("\n...", "").strip()
+    return yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False).replace("\n...", "").strip()
 
 
 def with_table(readme: str) -> str:

@@ -1,0 +1,29 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import MEASURED, TheLab, checkout
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if MEASURED:
+        terminalreporter.section("measured on the real lab")
+        for line in MEASURED:
+            terminalreporter.line(line)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TheLab]:
+    """The tutorial's lab, built once per run by `lab up`; the tests leave it as they found it."""
+    tree = checkout(tmp_path_factory.mktemp("lab"))
+    the_lab = TheLab(tree)
+    begun = time.monotonic()
+    try:
+        done = the_lab.up()
+        Path(tree / "up.out").write_text(done.stdout + done.stderr, encoding="utf-8")
+        the_lab.note(f"up, {time.monotonic() - begun:.0f} s: {done.stdout.strip().splitlines()[-3]}")
+        yield the_lab
+    finally:
+        the_lab.lab("down", check=False)

@@ -1,0 +1,138 @@
+"""A lab as a person meets it: the `lab` command on a checkout, and what goes on inside."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parents[2]
+LAB = Path(sys.executable).with_name("lab")
+MEASURED: list[str] = []
+
+
+def checkout(destination: Path) -> Path:
+    """A copy of the tracked and new files of the project: a lab of its own, beside any other."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\n")
+    for name in filter(None, listed):
+        source = PROJECT / name
+        if source.is_file():
+            (destination / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, destination / name)
+    return destination
+
+
+def eventually(condition: Callable[[], Any], within: float, what: str) -> Any:
+    """Wait until ``condition`` gives something true, and return it; fail after ``within`` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        if found := condition():
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within} s: {what}")
+        time.sleep(0.2)
+
+
+class TheLab:
+    """A checkout and the lab that is built from it."""
+
+    def __init__(self, tree: Path, stack: str = "dev") -> None:
+        self.tree = tree
+        self.stack = stack
+
+    def lab(
+        self, *arguments: str, within: float = 300, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the `lab` command; its output is shown when it fails."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI")}
+        done = subprocess.run(
+            [str(LAB), *arguments],
+            cwd=self.tree,
+            env=environment | {"LVS_DR_LAB_STACK": self.stack, "NO_COLOR": "1", "COLUMNS": "200"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"lab {' '.join(arguments)}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
+        return done
+
+    def note(self, measured: str) -> None:
+        """Keep a figure for the summary at the end of the run."""
+        MEASURED.append(measured)
+
+    def up(self, *, check: bool = True, within: float = 2400) -> subprocess.CompletedProcess[str]:
+        return self.lab("up", within=within, check=check)
+
+    def beside(self, *argv: str, within: float = 120, check: bool = True) -> str:
+        """Run a command beside the machines, as `lab shell` would."""
+        return self.lab("exec", "--", *argv, within=within, check=check).stdout
+
+    def on(self, machine: str, command: str, *, within: float = 90, check: bool = True) -> str:
+        """Run a shell command on a machine over SSH."""
+        return self.beside("ssh", machine, command, within=within, check=check)
+
+    def virsh(self, *arguments: str, check: bool = True) -> str:
+        return self.beside("virsh", "-q", *arguments, check=check)
+
+    def domain(self, machine: str) -> str:
+        return f"lvs-dr-lab-{self.stack}-{machine}"
+
+    def output(self, name: str) -> Any:
+        return json.loads(self.beside("pulumi", "stack", "output", "--json", name))
+
+    @contextmanager
+    def configured(self, **changes: Any) -> Iterator[None]:
+        """Change the stack's configuration, and put the file back afterwards; runs no `up`."""
+        file = self.tree / f"Pulumi.{self.stack}.yaml"
+        before = file.read_text(encoding="utf-8")
+        document = yaml.safe_load(before)
+        document["config"] |= {f"lvs-dr-lab:{key}": value for key, value in changes.items()}
+        file.write_text(yaml.safe_dump(document), encoding="utf-8")
+        try:
+            yield
+        finally:
+            file.write_text(before, encoding="utf-8")
+
+    def answers(self, *sources: str, times: int = 1) -> list[str]:
+        """Which server answers the client through the VIP, from each source address in turn."""
+        loop = (
+            f"for n in $(seq {times}); do for a in {' '.join(sources)}; do "
+            "curl -s -m 5 --interface $a http://192.168.1.20/ || echo FAILED; done; done"
+        )
+        return self.on("client", loop).split()
+
+    def ipvs(self, director: str) -> dict[str, int]:
+        """Weights in the IPVS table of a director, by real server address."""
+        table = {}
+        for line in self.on(director, "ipvsadm -Sn").splitlines():
+            words = line.split()
+            if words and words[0] == "-a":
+                assert "-g" in words, f"not Direct Routing: {line}"
+                table[words[words.index("-r") + 1].split(":")[0]] = int(words[words.index("-w") + 1])
+        return table
+
+    def holder(self) -> list[str]:
+        """The directors that hold the VIP."""
+        return [
+            director
+            for director in ("master", "backup")
+            if "192.168.1.20/" in self.on(director, "ip -4 -o addr show dev eth0", check=False)
+        ]
