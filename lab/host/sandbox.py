@@ -102,6 +102,7 @@ _START_LIBVIRTD = r"""
 pidfile=/run/libvirt/libvirtd.pid
 pid=$(cat $pidfile 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = libvirtd ] && exit 0
 rm -f $pidfile
+mkdir -p /var/log/libvirt/qemu
 exec libvirtd --daemon --pid-file $pidfile --config /etc/libvirt/libvirtd.conf
 """
 

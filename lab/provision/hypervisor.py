@@ -57,7 +57,7 @@ class Hypervisor:
             name=names.prefix,
             type="dir",
             path=self._pool_path,
-            opts=ResourceOptions.merge(opts, ResourceOptions(depends_on=[self.network])),
+            opts=ResourceOptions.merge(opts, ResourceOptions(depends_on=[image.step])),
         )
         self.base = libvirt.Volume(
             "base-image",
