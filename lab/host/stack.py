@@ -19,6 +19,8 @@ from lab.host.paths import PROJECT, StackPaths
 from lab.host.sandbox import Sandbox
 from lab.inventory import Inventory
 
+_SALT = b"encryptionsalt:"
+
 
 class Stack:
     """Runs the engine for one stack, inside the embedded hypervisor's namespaces where there is one."""
@@ -63,7 +65,9 @@ class Stack:
 
     def pulumi(self, *arguments: str) -> int:
         """Run the engine with its output on the terminal; the exit status."""
-        argv = ["pulumi", *arguments, "--stack", self.name, "--non-interactive"]
+        argv = ["pulumi", *arguments, "--stack", self.name]
+        if not sys.stdout.isatty():
+            argv.append("--non-interactive")
         return self.run(argv, check=False, stdin=subprocess.DEVNULL).returncode
 
     def ask(self, *arguments: str) -> str:
@@ -99,16 +103,19 @@ class Stack:
 
     @contextmanager
     def untouched_config(self) -> Iterator[None]:
-        """Put the stack's configuration file back as it was, whatever the engine writes into it."""
+        """Take out of the stack's configuration file the salt that the engine writes into it.
+
+        What the user changes in it meanwhile stays.
+        """
         config = self.paths.config
-        before = config.read_bytes() if config.exists() else None
+        before = config.read_bytes() if config.exists() else b""
         try:
             yield
         finally:
-            if before is None:
-                config.unlink(missing_ok=True)
-            elif config.read_bytes() != before:
-                config.write_bytes(before)
+            after = config.read_bytes() if config.exists() else b""
+            if _SALT not in before and _SALT in after:
+                lines = [line for line in after.splitlines(keepends=True) if not line.startswith(_SALT)]
+                _restore(config, b"".join(lines))
 
     def deployment(self) -> dict[str, Any]:
         """The engine's record of what exists, without opening secrets."""
@@ -162,6 +169,13 @@ class Stack:
         shutil.rmtree(self.paths.stack_dir, ignore_errors=True)
 
 
+def _restore(config: Path, content: bytes) -> None:
+    if content.strip():
+        config.write_bytes(content)
+    else:
+        config.unlink()
+
+
 def _engine_words(text: str) -> str:
     lines = [line.removeprefix("error: ") for line in text.strip().splitlines() if line.strip()]
     return " ".join(lines[-3:]) if lines else "it gave no reason"
@@ -176,6 +190,8 @@ def write_private(path: Path, text: str) -> None:
     """Write a file that its owner alone can read; it appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     staged = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+    with os.fdopen(
+        os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(text)
     staged.replace(path)
