@@ -104,7 +104,7 @@ def up(
     out.print(table)
     phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in built.seconds.items() if seconds >= 1)
     out.print(f"\nThe VIP is [bold]{built.inventory.vip}[/]: {built.inventory.url}")
-    out.print(f"Guests run {built.image}. It took: {phases or 'no time'}.")
+    out.print(f"Guests run {built.image}. {built.changed.capitalize()}; it took {phases or 'no time'}.")
     out.print(
         "Go in with [bold]uv run lab shell[/]; there `curl "
         + built.inventory.url

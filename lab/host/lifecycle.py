@@ -29,6 +29,8 @@ class Up:
     stack: Stack
     inventory: Inventory
     image: str
+    changed: str
+    """What the engine did, in a few words."""
     seconds: dict[str, float]
 
 
@@ -65,10 +67,9 @@ def alone(paths: StackPaths) -> Iterator[None]:
         yield
 
 
-def install(say: Say, *, guest_image: bool = True) -> Engine:
+def install(say: Say) -> Engine:
     """Bring the operator's computer to what the lab needs; the second time there is nothing to do."""
-    wanted = (*packages.HYPERVISOR, *(packages.GUEST_IMAGE if guest_image else ()))
-    if missing := packages.missing(wanted):
+    if missing := packages.missing():
         packages.install(missing, say)
     return ensure_engine(cache_dir(), say)
 
@@ -103,21 +104,18 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
         stack.create()
         refresh = leftovers.mend(_virsh(stack, settings.libvirt_uri), paths.stack, stack.deployment(), say)
         _announce(topology, settings, guest.name, say)
-        with stack.untouched_config():
-            status = stack.pulumi(
-                "up", "--yes", "--skip-preview", "--suppress-outputs", *(["--refresh"] if refresh else [])
-            )
-        clock.lap("up")
-        if status != 0:
+        try:
+            story = stack.apply(say, "up", *(["--refresh"] if refresh else []))
+        except LabError as error:
             raise LabError(
-                f"`pulumi up` of stack {paths.stack} failed; its own words are above.\n"
-                "    What was built stays. Mend the cause and run `make up` again; `make down` removes it."
-            )
+                f"{error}\n    What was built stays. Mend the cause and run `make up` again, or `make down`."
+            ) from None
+        clock.lap("up")
         outputs = stack.outputs(secrets_too=True)
         inventory = Inventory.model_validate(outputs["inventory"])
         Access(paths.stack_dir / "ssh").write(inventory, outputs["ssh_private_key"])
         clock.lap("access")
-        return Up(stack, inventory, outputs["image"], clock.laps)
+        return Up(stack, inventory, outputs["image"], story.summary(), clock.laps)
 
 
 class _Clock:
@@ -222,12 +220,10 @@ def _destroy(stack: Stack, paths: StackPaths, say: Say) -> None:
         if deployment.get("resources"):
             refresh = leftovers.mend(virsh, paths.stack, deployment, say)
             say("destroying the machines: about ten seconds")
-            with stack.untouched_config():
-                status = stack.pulumi(
-                    "destroy", "--yes", "--skip-preview", *(["--refresh"] if refresh else [])
-                )
-            if status != 0:
-                say("`pulumi destroy` did not finish: removing the rest by name")
+            try:
+                stack.apply(say, "destroy", *(["--refresh"] if refresh else []))
+            except LabError as error:
+                say(f"{error}\nremoving the rest by name")
     virsh = _virsh(stack, uri)
     leftovers.remove(virsh, paths.stack, leftovers.present(virsh, paths.stack))
     if rest := leftovers.present(virsh, paths.stack):

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,11 @@ import psutil
 from lab.errors import LabError
 from lab.host.engine import Engine
 from lab.host.paths import PROJECT, StackPaths
+from lab.host.progress import Story, follow
 from lab.host.sandbox import Sandbox
 from lab.inventory import Inventory
+
+Say = Callable[[str], None]
 
 _SALT = b"encryptionsalt:"
 
@@ -63,12 +66,45 @@ class Stack:
         options.setdefault("text", True)
         return subprocess.run(self.command(argv), **options)  # noqa: PLW1510  the caller decides
 
-    def pulumi(self, *arguments: str) -> int:
-        """Run the engine with its output on the terminal; the exit status."""
-        argv = ["pulumi", *arguments, "--stack", self.name]
-        if not sys.stdout.isatty():
-            argv.append("--non-interactive")
-        return self.run(argv, check=False, stdin=subprocess.DEVNULL).returncode
+    def apply(self, say: Say, verb: str, *arguments: str) -> Story:
+        """Let the engine change things (``up`` or ``destroy``), telling the story as it goes.
+
+        The engine's own output is kept in ``<stack>/<verb>.log``.
+
+        Raises:
+            LabError: the engine failed; with what it said of each resource.
+        """
+        private_dir(self.paths.stack_dir)
+        events = self.paths.stack_dir / f"{verb}.events"
+        events.unlink(missing_ok=True)
+        log = self.paths.stack_dir / f"{verb}.log"
+        argv = ["pulumi", verb, "--yes", "--skip-preview", "--stack", self.name, "--non-interactive"]
+        argv += ["--event-log", str(events), *arguments]
+        story = Story(say)
+        with self.untouched_config(), log.open("w", encoding="utf-8") as out:
+            log.chmod(0o600)
+            engine = subprocess.Popen(
+                self.command(argv),
+                cwd=self.paths.project,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+            try:
+                for event in follow(events, lambda: engine.poll() is None):
+                    story.hear(event)
+            except KeyboardInterrupt:
+                # The engine got the same interrupt from the terminal and is writing its state down.
+                say("stopping: what is under way is written down first")
+                engine.wait()
+                raise
+            status = engine.wait()
+        events.unlink(missing_ok=True)
+        if status != 0:
+            said = story.errors or [_engine_words(log.read_text(encoding="utf-8"))]
+            raise LabError(f"pulumi {verb} of stack {self.name} failed.\n" + "\n".join(said))
+        return story
 
     def ask(self, *arguments: str) -> str:
         """Run the engine quietly and return what it prints.
