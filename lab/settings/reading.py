@@ -78,8 +78,10 @@ def _decoded(key: str, value: Any) -> Any:
             return value
     if key == "sorry_server" and not value:
         return None
-    if key == "advert_int" and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}"
+    field = Settings.model_fields.get(key)
+    if field and field.annotation is str and isinstance(value, int | float) and not isinstance(value, bool):
+        # The engine hands over text where YAML makes a number: an interval, a password of digits.
+        return f"{value:g}" if isinstance(value, float) else str(value)
     return value
 
 
@@ -91,7 +93,8 @@ def _shape_problem(detail: dict[str, Any]) -> Problem:
         names = list(model.model_fields) if model else []
         close = get_close_matches(str(detail["loc"][-1]), names, n=1, cutoff=0.5)
         remedy = f"Did you mean `{close[0]}`?" if close else "Known keys: " + ", ".join(names) + "."
-        return Problem(location, detail["input"], "no such key.", remedy)
+        # Its value may be a password under a misspelt key.
+        return Problem(location, "(not shown)", "no such key.", remedy)
     if detail["type"] == "missing":
         return Problem(location, "(nothing)", "this key is required.", "Set it.")
     what = detail["msg"][0].lower() + detail["msg"][1:]

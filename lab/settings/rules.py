@@ -22,9 +22,14 @@ SMALLEST_DISK = 4
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\Z")
 _MAILBOX = re.compile(r"[A-Za-z0-9._%+-]{1,64}@(?P<domain>[A-Za-z0-9.-]{1,253})\Z")
+# What /etc/hosts of every machine says beside the machines (lab/templates/hosts.j2).
+_HOSTS_NAMES = frozenset(
+    {"localhost", "ip6-localhost", "ip6-loopback", "ip6-allnodes", "ip6-allrouters", "vip"}
+)
 # What keepalived reads as one word: no blank, quote, brace, comment sign (# and !), $ (a definition)
 # or ~ and @ (conditional configuration).
 _WORD = re.compile(r"[A-Za-z0-9._%+=:,/-]+\Z")
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?\Z")
 _INSTANCE = re.compile(r"[A-Za-z0-9_.-]{1,32}\Z")
 _URL_PATH = re.compile(r"/[A-Za-z0-9._~%+=:,/?&@-]*\Z")
 # IFNAMSIZ is 16 with the terminating NUL (linux/if.h).
@@ -81,8 +86,7 @@ def _address_problems(settings: Settings) -> Iterator[Problem]:
                 "gateway", settings.gateway, "not an IPv4 address.", "Leave it empty for the first address."
             )
             return
-        if gateway not in network:
-            yield Problem("gateway", settings.gateway, f"lies outside cidr {network}.", free)
+        yield from _place("gateway", gateway, network, {}, free)
     if settings.nameserver and not _is_address(settings.nameserver):
         yield Problem(
             "nameserver", settings.nameserver, "not an IPv4 address.", "Leave it empty for the gateway."
@@ -90,7 +94,8 @@ def _address_problems(settings: Settings) -> Iterator[Problem]:
     # libvirt gives the host the first address of a network it makes itself.
     taken: dict[IPv4Address, str] = {gateway: "the gateway"}
     if settings.network != "bridge":
-        taken[IPv4Address(int(network.network_address) + 1)] = "the host (the segment's first address)"
+        first = IPv4Address(int(network.network_address) + 1)
+        taken.setdefault(first, "the host (the segment's first address)")
     for key, text in _placed(settings):
         try:
             address = IPv4Address(text)
@@ -172,6 +177,8 @@ def _name_problems(settings: Settings) -> Iterator[Problem]:
                 "not a host name (RFC 1123: a-z, 0-9 and inner hyphens, 1 to 63).",
                 "Rename it, for example `server4`.",
             )
+        elif name in _HOSTS_NAMES:
+            yield Problem(key, name, "is taken: /etc/hosts has it already.", "Rename it.")
         elif name in seen:
             yield Problem(
                 key, name, f"is already the name of {seen[name]}.", "Give every machine a name of its own."
@@ -222,11 +229,10 @@ def _advert_problems(settings: Settings) -> Iterator[Problem]:
     if settings.vrrp_version not in (2, 3):
         yield Problem("vrrp_version", settings.vrrp_version, "must be 2 or 3.", "The tutorial uses 2.")
         return
-    try:
-        seconds = float(text)
-    except ValueError:
+    if not _SECONDS.match(text):
         yield Problem(key, repr(text), "not a number of seconds.", "The tutorial uses 1.")
         return
+    seconds = float(text)
     if settings.vrrp_version == 2 and not (seconds.is_integer() and 1 <= seconds <= 255):
         yield Problem(
             key,
@@ -350,6 +356,15 @@ def _mail_problems(settings: Settings) -> Iterator[Problem]:
         value = getattr(mail, key)
         if not _DOMAIN.match(value):
             yield Problem(f"mail.{key}", repr(value), "not a domain name.", "Write it like mail.example.org.")
+    # It becomes an alias of the client in /etc/hosts.
+    elsewhere = _HOSTS_NAMES | {name for key, name in _named(settings) if key != "client.name"}
+    if mail.smtp_server in elsewhere:
+        yield Problem(
+            "mail.smtp_server",
+            mail.smtp_server,
+            "is the name of another machine; the client's mail sink must have it.",
+            "Give the mail server a name of its own.",
+        )
     if not 1 <= mail.smtp_connect_timeout <= 600:
         yield Problem(
             "mail.smtp_connect_timeout",
