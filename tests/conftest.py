@@ -1,0 +1,24 @@
+"""What several rooms of tests share.
+
+Golden files below ``tests/golden`` hold texts that a person has read. After a change that is meant,
+``UPDATE_GOLDEN=1 pytest`` writes them again; then read the diff before you commit it.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from lab.settings import load
+from lab.topology import Topology, plan
+
+
+@pytest.fixture
+def planned() -> Callable[..., Topology]:
+    """The topology of stack ``dev`` with some settings changed: ``planned(port=8080)``."""
+    return lambda **values: plan(load(values), "dev")
+
+
+@pytest.fixture
+def tutorial(planned: Callable[..., Topology]) -> Topology:
+    """The tutorial's lab: nothing set."""
+    return planned()
