@@ -24,16 +24,20 @@ rm -rf "$rootfs"/etc/apt/sources.list.d/* "$rootfs"/var/lib/apt/lists/* "$rootfs
 : > "$rootfs/etc/machine-id"
 echo localhost > "$rootfs/etc/hostname"
 
-# Layout in MiB: 1 boot record, 63 FAT with kernel and initramfs, the rest ext4.
-truncate -s 3G "$disk"
-sfdisk --quiet --label-id 0x4c564452 "$disk" <<'END'
+# Layout in MiB: 1 boot record, 63 FAT with kernel and initramfs, the rest ext4. The last partition is
+# entered far too large: Linux cuts it at the end of the disk (block/partitions/core.c), so it is as large
+# as any disk made from this image and nothing needs to rewrite the table at the first boot.
+truncate -s 2000G "$disk"
+sfdisk --quiet "$disk" <<'END'
 label: dos
-start=2048, size=129024, type=c, bootable
+label-id: 0x4c564452
+start=2048, size=129024, type=e, bootable
 start=131072, type=83
 END
+truncate -s 3G "$disk"
 dd if="$LAB_MBR" of="$disk" bs=440 count=1 conv=notrunc status=none
 fat=$disk@@1M
-mkfs.vfat -F 32 -i 4c564452 --offset 2048 "$disk" 64512 > /dev/null
+mkfs.vfat -F 16 -i 4c564452 --offset 2048 "$disk" 64512 > /dev/null
 mcopy -i "$fat" "$rootfs"/boot/vmlinuz-* ::vmlinuz
 mcopy -i "$fat" "$rootfs"/boot/initrd.img-* ::initrd.img
 cat > "$staging/syslinux.cfg" <<'END'
@@ -43,7 +47,7 @@ TIMEOUT 0
 LABEL linux
   KERNEL vmlinuz
   INITRD initrd.img
-  APPEND root=/dev/vda2 rootfstype=ext4 ro console=ttyS0 quiet net.ifnames=0 mitigations=off fsck.mode=skip no_timer_check apparmor=0 audit=0 random.trust_cpu=on
+  APPEND root=/dev/vda2 rootfstype=ext4 ro console=ttyS0 quiet net.ifnames=0 mitigations=off fsck.mode=skip no_timer_check apparmor=0 audit=0 random.trust_cpu=on selinux=0
 END
 mcopy -i "$fat" "$staging/syslinux.cfg" ::syslinux.cfg
 syslinux --offset 1048576 --install "$disk"
@@ -51,3 +55,4 @@ mkfs.ext4 -q -O '^metadata_csum' -m 0 -L cloudimg-rootfs -U 4c564452-6c61-4b00-8
     -E "offset=67108864,hash_seed=4c564452-6c61-4b00-8000-000000000002,lazy_itable_init=0,root_owner=0:0" \
     -d "$rootfs" "$disk" 3079168k
 qemu-img convert -f raw -O qcow2 "$disk" "$output"
+chown "$LAB_OWNER" "$output"

@@ -13,13 +13,22 @@ mv "$root"/var/cache/apt/archives/*.deb "$root/srv/apt/"
 (cd "$root/srv/apt" && apt-ftparchive packages . > Packages && apt-ftparchive release . > Release.new &&
     mv Release.new Release)
 
-# The one data source is the NoCloud disk: looking for clouds costs seconds.
+# The one data source is the NoCloud disk: looking for clouds costs seconds. Of the modules only those
+# stay that a lab's user data can use, because each is imported at every boot.
 cat > "$root/etc/cloud/cloud.cfg.d/90_lab.cfg" <<'END'
 datasource_list: [NoCloud, None]
-grub_dpkg: {enabled: false}
 locale: false
 apt: {preserve_sources_list: true}
+cloud_init_modules: [bootcmd, write-files, resizefs, mounts, set_hostname, update_hostname, update_etc_hosts,
+  users-groups, ssh]
+cloud_config_modules: [set-passwords, apt-configure, timezone, runcmd]
+cloud_final_modules: [package-update-upgrade-install, write-files-deferred, scripts-per-once, scripts-per-boot,
+  scripts-per-instance, scripts-user, final-message, power-state-change]
 END
+# The generator decides at every `systemctl daemon-reload` whether cloud-init runs. Here it always does.
+install -d "$root/etc/systemd/system-generators" "$root/etc/systemd/system/multi-user.target.wants"
+ln -s /dev/null "$root/etc/systemd/system-generators/cloud-init-generator"
+ln -s /lib/systemd/system/cloud-init.target "$root/etc/systemd/system/multi-user.target.wants/"
 
 cat > "$root/etc/fstab" <<'END'
 /dev/vda2 / ext4 noatime,barrier=0,errors=remount-ro 0 0
@@ -28,7 +37,11 @@ END
 # Maintenance that competes with the first boot and that a disposable machine never needs.
 chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
     e2scrub_all.timer e2scrub_reap.service fstrim.timer man-db.timer systemd-pstore.service \
-    getty@tty1.service systemd-udev-settle.service cloud-init-hotplugd.socket
+    getty@tty1.service systemd-udev-settle.service cloud-init-hotplugd.socket systemd-sysusers.service \
+    systemd-binfmt.service proc-sys-fs-binfmt_misc.automount sys-kernel-debug.mount sys-kernel-tracing.mount \
+    sys-kernel-config.mount sys-fs-fuse-connections.mount dev-hugepages.mount modprobe@configfs.service \
+    modprobe@dm_mod.service modprobe@drm.service modprobe@efi_pstore.service modprobe@fuse.service \
+    modprobe@loop.service
 chroot "$root" systemctl --quiet enable systemd-networkd.service systemd-timesyncd.service ssh.service
 
 # One address that answers is enough; without a limit a missing carrier costs two minutes.
