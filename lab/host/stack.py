@@ -47,6 +47,7 @@ class Stack:
             # A login of the user's own Pulumi must not decide where this lab's state goes.
             private_dir(self.paths.pulumi_home)
             environment["PULUMI_HOME"] = str(self.paths.pulumi_home)
+            self._engine.plug_into(environment)
         if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & environment.keys():
             if not self.paths.passphrase.exists():
                 private_dir(self.paths.lab)
