@@ -43,8 +43,6 @@ RETRY_DELAY = 1.0
 # Attempts in a row that bring nothing new before the download is given up.
 _FRUITLESS_ATTEMPTS = 3
 
-_CHUNK = 1 << 20
-
 
 @dataclass(frozen=True)
 class GuestImage:
@@ -257,7 +255,8 @@ def _fetch_rest(client: httpx.Client, pin: _Pin, part: Path, progress: Progress)
         length = response.headers.get("Content-Length")
         total = done + int(length) if length else None
         with part.open("ab" if resumed else "wb") as file:
-            for chunk in response.iter_raw(_CHUNK):
+            # As it comes: a chunk size would hold back, and lose, the last part before a cut.
+            for chunk in response.iter_raw():
                 file.write(chunk)
                 done += len(chunk)
                 progress(done, total)
