@@ -1,0 +1,27 @@
+# `cloud-init status --wait` returns early once one module has recorded an error, so wait for the file
+# that the last stage writes, and read the verdict afterwards.
+set -u
+main() {
+left=1800
+until [ -e /var/lib/cloud/instance/boot-finished ]; do
+    left=$((left - 1))
+    if [ "$left" -le 0 ]; then
+        echo "b: cloud-init has not finished within 1800 s." >&2
+        tail -n 30 /var/log/cloud-init-output.log >&2
+        echo "Raise lvs-dr-lab:boot_timeout if the machine is only slow; else look at the lines above." >&2
+        exit 1
+    fi
+    sleep 1
+done
+if grep -q '"errors": \[\]' /run/cloud-init/result.json; then
+    echo "b: ready"
+    exit 0
+fi
+echo "b: cloud-init finished with errors:" >&2
+cat /run/cloud-init/result.json >&2
+tail -n 30 /var/log/cloud-init-output.log >&2
+echo "Mend the cause (a package that cannot be installed: lvs-dr-lab:package_proxy, lvs-dr-lab:image)," >&2
+echo "then run \`make up\` again; \`pulumi up --target-replace\` of this machine's disk rebuilds it alone." >&2
+exit 1
+}
+main
