@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from lab import topology as topologies
 from lab.errors import LabError
@@ -97,13 +98,18 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
         stack = Stack(paths, engine, sandbox)
         clock.lap("hypervisor")
         _check(stack, say)
-        guest = image.ensure_image(settings.image, settings.image_sha256 or None, cache_dir(), say, progress)
-        clock.lap("image")
         if stack.unlock():
             say("an earlier run was killed: its lock is removed")
         stack.create()
-        refresh = leftovers.mend(_virsh(stack, settings.libvirt_uri), paths.stack, stack.deployment(), say)
-        _announce(topology, settings, guest.name, say)
+        deployment = stack.deployment()
+        if not _image_is_chosen(deployment):
+            # The program would fetch it as a step of its own; here there is a progress bar.
+            guest = image.ensure_image(
+                settings.image, settings.image_sha256 or None, cache_dir(), say, progress
+            )
+            clock.lap("image")
+            _announce(topology, settings, guest.name, say)
+        refresh = leftovers.mend(_virsh(stack, settings.libvirt_uri), paths.stack, deployment, say)
         try:
             story = stack.apply(say, "up", *(["--refresh"] if refresh else []))
         except LabError as error:
@@ -161,6 +167,11 @@ def _virsh(stack: Stack, uri: str) -> leftovers.Virsh:
     return virsh
 
 
+def _image_is_chosen(deployment: dict[str, Any]) -> bool:
+    """Whether the state holds the image: which one it is was decided when the stack was built."""
+    return any(resource["urn"].endswith("::guest-image") for resource in deployment.get("resources", []))
+
+
 def _announce(topology: topologies.Topology, settings: Settings, image_name: str, say: Say) -> None:
     emulated = doctor.accelerator(settings.virtualization) == "qemu"
     count = len(topology.machines)
@@ -169,7 +180,7 @@ def _announce(topology: topologies.Topology, settings: Settings, image_name: str
         if emulated
         else "with KVM, all at once, about two minutes"
     )
-    say(f"building {count} machines from {image_name}: {usual}; a lab that stands is only brought up to date")
+    say(f"building {count} machines from {image_name}: {usual}")
 
 
 def down(paths: StackPaths, say: Say) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -57,11 +58,10 @@ class TheLab:
         self, *arguments: str, within: float = 300, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run the `lab` command; its output is shown when it fails."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI")}
         done = subprocess.run(
             [str(LAB), *arguments],
             cwd=self.tree,
-            env=environment | {"LVS_DR_LAB_STACK": self.stack, "NO_COLOR": "1", "COLUMNS": "200"},
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -73,6 +73,40 @@ class TheLab:
                 f"lab {' '.join(arguments)}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
             )
         return done
+
+    def _environment(self) -> dict[str, str]:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI")}
+        return environment | {"LVS_DR_LAB_STACK": self.stack, "NO_COLOR": "1", "COLUMNS": "200"}
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start the `lab` command as a process group of its own, to be interrupted."""
+        with subprocess.Popen(
+            [str(LAB), *arguments],
+            cwd=self.tree,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process:
+            yield process
+
+    def assert_gone(self) -> None:
+        """Nothing of this stack is left: no file, process, mount or interface."""
+        directory = self.tree / ".lab" / "stacks" / self.stack
+        assert not directory.exists()
+        marks = (str(directory), f"lvs-dr-lab-{self.stack}")
+        left = []
+        for process in psutil.process_iter(["cmdline", "cwd"]):
+            words = " ".join([*(process.info["cmdline"] or []), process.info["cwd"] or ""])
+            if any(mark in words for mark in marks):
+                left.append(words)
+        assert left == []
+        assert str(directory) not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+        assert f"br-{self.stack}" not in psutil.net_if_addrs()
+        states = (self.tree / ".lab" / "state").rglob(f"*{self.stack}*")
+        assert [str(state) for state in states] == []
 
     def note(self, measured: str) -> None:
         """Keep a figure for the summary at the end of the run."""

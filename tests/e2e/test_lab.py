@@ -1,13 +1,14 @@
 """The real lab, through the front door. One lab for all of it; each test puts back what it changed."""
 
+import os
 import re
+import signal
 import time
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 
-import psutil
 import pytest
+import yaml
 
 from tests.e2e.harness import TheLab, eventually
 
@@ -251,6 +252,25 @@ def test_a_machine_undefined_by_hand_is_built_again(lab: TheLab) -> None:
     assert set(lab.answers(*SOURCES)) == set(SERVERS)
 
 
+def test_a_killed_up_of_another_stack_is_taken_down_and_this_lab_never_notices(lab: TheLab) -> None:
+    tiny = TheLab(lab.tree, "tiny")
+    document = yaml.safe_load((lab.tree / "Pulumi.dev.yaml").read_text(encoding="utf-8"))
+    for key in ("directors", "servers"):
+        del document["config"][f"lvs-dr-lab:{key}"][1:]
+    (lab.tree / "Pulumi.tiny.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    console = lab.tree / ".lab/stacks/tiny/hypervisor/log/qemu" / f"{tiny.domain('server1')}.console.log"
+    with tiny.started("up") as process:
+        eventually(lambda: console.exists() and console.stat().st_size, 120, "its first machine boots")
+        os.killpg(process.pid, signal.SIGKILL)
+    begun = time.monotonic()
+    said = tiny.lab("down", within=300)
+    lab.note(f"down after a killed up: {time.monotonic() - begun:.1f} s")
+    assert "gone" in said.stderr
+    tiny.assert_gone()
+    assert "FAILED" not in lab.answers(*SOURCES)
+    assert "Nothing changed" in lab.up(within=300).stdout
+
+
 def test_down_leaves_nothing_whatever_state_the_machines_are_in(lab: TheLab) -> None:
     lab.virsh("destroy", lab.domain("server1"))
     lab.virsh("suspend", lab.domain("server2"))
@@ -266,19 +286,6 @@ def test_down_leaves_nothing_whatever_state_the_machines_are_in(lab: TheLab) -> 
     begun = time.monotonic()
     lab.lab("down", within=300)
     lab.note(f"down: {time.monotonic() - begun:.1f} s")
-    assert_nothing_left(lab)
+    lab.assert_gone()
     lab.lab("down", within=120)
-    assert_nothing_left(lab)
-
-
-def assert_nothing_left(lab: TheLab) -> None:
-    assert not (lab.tree / ".lab" / "stacks" / lab.stack).exists()
-    mine = str(lab.tree)
-    left = []
-    for process in psutil.process_iter(["name", "cmdline", "cwd"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if (mine in words or (process.info["cwd"] or "").startswith(mine)) or "lvs-dr-lab-dev" in words:
-            left.append(words)
-    assert left == []
-    assert mine not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
-    assert not any(name.startswith("br-dev") for name in psutil.net_if_addrs())
+    lab.assert_gone()
