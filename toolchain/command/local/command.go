@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -150,10 +151,14 @@ func (o *CommandOutputs) run(ctx context.Context, command string, previous map[s
 	showStdout, showStderr := capture.Shown(logging)
 	output := capture.New(ctx, showStdout, showStderr)
 
-	process := exec.CommandContext(ctx, interpreter[0], append(interpreter[1:len(interpreter):len(interpreter)], command)...)
+	process := exec.CommandContext(ctx, interpreter[0], append(slices.Clone(interpreter[1:]), command)...)
 	process.Stdout, process.Stderr = output.StdoutWriter(), output.StderrWriter()
 	process.Env = o.environment(previous)
 	if o.Dir != nil {
+		// Checked here because the failure to start would name the interpreter as what is missing.
+		if _, err := os.Stat(*o.Dir); err != nil {
+			return fmt.Errorf("dir: %w", err)
+		}
 		process.Dir = *o.Dir
 	}
 	if o.Stdin != nil {
