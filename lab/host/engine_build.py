@@ -170,10 +170,9 @@ class Builder:
                 check=False,
             )
         if done.returncode != 0:
-            lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             step = f"{Path(command[0]).name} {command[1]}"
             raise LabError(
-                f"`{step}` for {folder.name} failed: {lines[-1] if lines else 'without a word'}\n"
+                f"`{step}` for {folder.name} failed: {_last_words(log)}\n"
                 f"    All of it is in {log}. Run the same again to go on; it keeps what is done."
             )
         return done.stdout
@@ -196,6 +195,12 @@ class Builder:
             "GOTOOLCHAIN": "local",
             "GOWORK": "off",
         }
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    telling = [line for line in lines if line.strip() and not line.startswith("go: downloading ")]
+    return telling[-1] if telling else "it was ended from outside"
 
 
 def _go_directive(file: Path) -> tuple[int, ...]:
