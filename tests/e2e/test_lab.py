@@ -115,15 +115,6 @@ def assert_dr_clean(lab: TheLab, server: str) -> None:
     assert state.split()[-2:] == ["1", "2"]
 
 
-def test_mail_of_the_directors_reaches_the_sink(lab: TheLab) -> None:
-    assert "192.168.1.100" in lab.on("master", "getent hosts mysmtp.laboratorio.com")
-
-    def mail() -> str:
-        return lab.on("client", "cat /var/lib/mail-sink/mail/new/* 2>/dev/null", check=False)
-
-    eventually(lambda: "master@laboratorio.com" in mail(), 60, "a mail from the master")
-
-
 def test_a_second_up_changes_nothing(lab: TheLab) -> None:
     lab.beside("pulumi", "preview", "--diff", "--expect-no-changes", "--non-interactive")
     lab.beside("pulumi", "preview", "--refresh", "--expect-no-changes", "--non-interactive")
@@ -198,6 +189,15 @@ def test_a_stopped_server_leaves_both_tables_within_its_bound(lab: TheLab) -> No
     lab.on("server1", "systemctl start apache2")
     for director in ("master", "backup"):
         eventually(lambda d=director: lab.ipvs(d) == EVEN, NOTICED, f"{director} takes server1 back")
+
+
+def test_mail_of_the_directors_reaches_the_sink(lab: TheLab) -> None:
+    assert "192.168.1.100" in lab.on("master", "getent hosts mysmtp.laboratorio.com")
+
+    def mail() -> str:
+        return lab.on("client", "cat /var/lib/mail-sink/mail/new/* 2>/dev/null", check=False)
+
+    eventually(lambda: "master@laboratorio.com" in mail(), 60, "a mail from the master")
 
 
 def test_a_rebooted_real_server_comes_back_clean(lab: TheLab) -> None:
