@@ -59,6 +59,9 @@ cat > "$root/etc/systemd/system/cloud-final.service.d/lab.conf" <<'END'
 ExecStartPost=/bin/sync
 END
 
+# cloud-init writes this very file for `ssh_pwauth: false`, and restarts sshd if that changed anything.
+echo "PasswordAuthentication no" > "$root/etc/ssh/sshd_config.d/50-cloud-init.conf"
+
 # The host keys come from the user data; those of the package would be the same in every copy.
 rm -f "$root"/etc/ssh/ssh_host_*
 
