@@ -133,7 +133,7 @@ def test_a_time_out_ends_a_command_that_hangs(project: Project, ssh_server: SshS
             "hang": {
                 "type": "remote.Command",
                 "connection": ssh_server.connection,
-                "create": "sleep 50",
+                "create": "exec sleep 50",
                 "timeout": "1s",
             },
             "wait": {
