@@ -103,6 +103,9 @@ class Engine:
         """
         environment = dict(os.environ if base is None else base)
         path = [str(self.bin_dir), str(venv_bin), environment.get("PATH", os.defpath)]
+        if uv := environment.get("UV"):
+            # `uv run` tells where uv lies; the vendor's language host must find it on PATH.
+            path.append(str(Path(uv).parent))
         environment["PATH"] = os.pathsep.join(path)
         environment["PULUMI_SKIP_UPDATE_CHECK"] = "true"
         environment["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] = "true"

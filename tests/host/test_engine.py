@@ -471,11 +471,11 @@ def engine(installation: Installation, vendor: VendorServer) -> Engine:
 
 
 def test_the_environment_puts_engine_and_program_first(engine: Engine, tmp_path: Path) -> None:
-    given = {"PATH": "/usr/bin", "SSH_AUTH_SOCK": "/gone", "LANG": "C"}
+    given = {"PATH": "/usr/bin", "SSH_AUTH_SOCK": "/gone", "UV": "/opt/uv/uv"}
     environment = engine.environment(tmp_path / "venv" / "bin", given)
     assert environment == {
-        "PATH": f"{engine.bin_dir}:{tmp_path}/venv/bin:/usr/bin",
-        "LANG": "C",
+        "PATH": f"{engine.bin_dir}:{tmp_path}/venv/bin:/usr/bin:/opt/uv",
+        "UV": "/opt/uv/uv",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
     }
