@@ -8,7 +8,9 @@ staging=$1 sources=$2 output=$3
 here=$(cd "$(dirname "$0")" && pwd)
 rootfs=$staging/rootfs
 disk=$staging/disk.raw
+# Here and not by the caller: in a user namespace the files belong to numbers only its root may delete.
 trap 'rm -rf "$rootfs" "$disk"' EXIT
+trap 'exit 130' HUP INT TERM
 umask 022
 export PATH="$PATH:/usr/sbin:/sbin" LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 export SOURCE_DATE_EPOCH=1700000000 E2FSPROGS_FAKE_TIME=1700000000 MTOOLS_SKIP_CHECK=1
