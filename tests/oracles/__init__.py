@@ -1,0 +1,1 @@
+"""The programs that will read what the lab renders, asked here what they think of it."""
