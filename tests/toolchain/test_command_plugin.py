@@ -226,9 +226,8 @@ def test_the_schema_is_that_of_the_sdk(project: Project, engine: Engine) -> None
         assert resources[token]["inputProperties"]["connection"]["secret"]
     for token in ("command:remote:Command", "command:remote:CopyToRemote", "command:local:Command"):
         assert resources[token]["inputProperties"]["triggers"]["replaceOnChanges"]
-    defaults = {
-        name: given["default"]
-        for name, given in schema["types"]["command:remote:Connection"]["properties"].items()
-        if "default" in given
-    }
+    properties = schema["types"]["command:remote:Connection"]["properties"]
+    secrets = {name for name, given in properties.items() if given.get("secret")}
+    assert secrets == {"password", "privateKey", "privateKeyPassword"}
+    defaults = {name: given["default"] for name, given in properties.items() if "default" in given}
     assert defaults == {"user": "root", "port": 22, "dialErrorLimit": 10, "perDialTimeout": 15}

@@ -13,14 +13,16 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// Endpoint is one SSH server, who to be there, and how long to try.
+// Endpoint is one SSH server, who to be there, and how long to try. The keys and passwords are secret
+// by themselves within a connection that is secret as a whole, as in the official plugin: the engine
+// compares a value with its seal.
 type Endpoint struct {
 	Host               string   `pulumi:"host"`
 	User               *string  `pulumi:"user,optional"`
 	Port               *float64 `pulumi:"port,optional"`
-	Password           *string  `pulumi:"password,optional"`
-	PrivateKey         *string  `pulumi:"privateKey,optional"`
-	PrivateKeyPassword *string  `pulumi:"privateKeyPassword,optional"`
+	Password           *string  `pulumi:"password,optional" provider:"secret"`
+	PrivateKey         *string  `pulumi:"privateKey,optional" provider:"secret"`
+	PrivateKeyPassword *string  `pulumi:"privateKeyPassword,optional" provider:"secret"`
 	HostKey            *string  `pulumi:"hostKey,optional"`
 	AgentSocketPath    *string  `pulumi:"agentSocketPath,optional"`
 	DialErrorLimit     *int     `pulumi:"dialErrorLimit,optional"`

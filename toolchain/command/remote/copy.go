@@ -77,7 +77,7 @@ func (*CopyToRemote) Create(
 	ctx context.Context, req infer.CreateRequest[CopyToRemoteInputs],
 ) (infer.CreateResponse[CopyToRemoteOutputs], error) {
 	state := CopyToRemoteOutputs{req.Inputs}
-	id, err := resource.NewUniqueHex(req.Name, 8, 0)
+	id, err := resource.NewUniqueHex("", 8, 0)
 	if err == nil && !req.DryRun {
 		err = state.copy(ctx)
 	}
