@@ -126,8 +126,17 @@ class Names:
         return "br-" + hashlib.sha256(self.stack.encode()).hexdigest()[:8]
 
     def domain(self, machine: str) -> str:
-        """Name of a machine's libvirt domain."""
-        return f"{self.prefix}-{machine}"
+        """Name of a machine's libvirt domain.
+
+        The last dot ends the stack's name, as host names have none: the machines of stack ``dev-x`` are
+        not taken for those of ``dev``.
+        """
+        return f"{self.prefix}.{machine}"
+
+    def owns_domain(self, domain: str) -> bool:
+        """Whether ``domain`` is called like a machine of this stack."""
+        stack, _, machine = domain.rpartition(".")
+        return stack == self.prefix and bool(machine)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import LabError
-from lab.topology import PROJECT
+from lab.topology import PROJECT, Names
 
 Say = Callable[[str], None]
 Virsh = Callable[..., str]
@@ -26,8 +26,8 @@ class Belongings:
     networks: frozenset[str] = frozenset()
     pools: frozenset[str] = frozenset()
     volumes: frozenset[str] = frozenset()
-    stopped: frozenset[str] = field(default=frozenset(), compare=False)
-    """Those of domains, networks and pools that do not run."""
+    stopped: frozenset[tuple[str, str]] = field(default=frozenset(), compare=False)
+    """Those that do not run, as (kind, name): a stack's network and pool have the same name."""
 
     def __bool__(self) -> bool:
         return bool(self.domains or self.networks or self.pools or self.volumes)
@@ -48,26 +48,36 @@ def recorded(deployment: dict[str, Any]) -> Belongings:
     for resource in deployment.get("resources", []):
         if (kind := _KINDS.get(resource["type"])) and (name := resource.get("outputs", {}).get("name")):
             names[kind].add(name)
-    return Belongings(**{kind: frozenset(found) for kind, found in names.items()})
+    return Belongings(
+        frozenset(names["domains"]),
+        frozenset(names["networks"]),
+        frozenset(names["pools"]),
+        frozenset(names["volumes"]),
+    )
 
 
 def present(virsh: Virsh, stack: str) -> Belongings:
     """What the hypervisor has under the names of ``stack``."""
-    prefix = f"{PROJECT}-{stack}"
+    owner = Names(stack)
+    prefix = owner.prefix
 
     def names(*arguments: str) -> set[str]:
         return set(virsh(*arguments, "--name").split())
 
-    domains = {name for name in names("list", "--all") if name.startswith(f"{prefix}-")}
+    domains = {name for name in names("list", "--all") if owner.owns_domain(name)}
     networks = names("net-list", "--all") & {prefix}
     pools = names("pool-list", "--all") & {prefix}
-    stopped = domains - names("list")
-    stopped |= networks - names("net-list")
-    stopped |= pools - names("pool-list")
     volumes: set[str] = set()
-    if pools - stopped:
-        virsh("pool-refresh", prefix)
+    if pools & names("pool-list"):
+        # A pool whose directory was removed stops here; it has no volumes.
+        _quietly(virsh, "pool-refresh", prefix)
+    if running_pools := pools & names("pool-list"):
         volumes = {line.split()[0] for line in virsh("vol-list", prefix).splitlines() if line.split()}
+    stopped = {
+        *(("domain", name) for name in domains - names("list")),
+        *(("network", name) for name in networks - names("net-list")),
+        *(("pool", name) for name in pools - running_pools),
+    }
     return Belongings(
         frozenset(domains), frozenset(networks), frozenset(pools), frozenset(volumes), frozenset(stopped)
     )
@@ -80,10 +90,10 @@ def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool
     machine whose disk is gone, which the provider could not even read.
     """
     known, found = recorded(deployment), present(virsh, stack)
-    for name in sorted(found.networks & found.stopped & known.networks):
+    for name in sorted(name for name in known.networks if ("network", name) in found.stopped):
         say(f"network {name} was stopped: starting it")
         virsh("net-start", name)
-    for name in sorted(found.pools & found.stopped & known.pools):
+    for name in sorted(name for name in known.pools if ("pool", name) in found.stopped):
         say(f"pool {name} was stopped: starting it")
         virsh("pool-build", name)
         virsh("pool-start", name)
@@ -98,7 +108,9 @@ def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool
         found.volumes - known.volumes,
     )
     if strangers:
-        leftovers = sorted((strangers.domains - broken) | strangers.networks | strangers.pools | strangers.volumes)
+        leftovers = sorted(
+            (strangers.domains - broken) | strangers.networks | strangers.pools | strangers.volumes
+        )
         if leftovers:
             say("removing what an interrupted run left behind: " + ", ".join(leftovers))
         remove(virsh, stack, strangers)
@@ -106,7 +118,9 @@ def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool
     return bool(deployment.get("pending_operations")) or found != known or bool(found.stopped)
 
 
-def _without_disk(virsh: Virsh, stack: str, missing: frozenset[str], domains: frozenset[str]) -> frozenset[str]:
+def _without_disk(
+    virsh: Virsh, stack: str, missing: frozenset[str], domains: frozenset[str]
+) -> frozenset[str]:
     if not missing:
         return frozenset()
     return frozenset(
@@ -127,9 +141,8 @@ def remove(virsh: Virsh, stack: str, belongings: Belongings) -> None:
         _quietly(virsh, "vol-delete", name, "--pool", prefix)
     for name in sorted(belongings.pools):
         _quietly(virsh, "pool-start", name)
-        for volume in virsh("vol-list", name).splitlines() if name in present(virsh, stack).pools else []:
-            if volume.split():
-                _quietly(virsh, "vol-delete", volume.split()[0], "--pool", name)
+        for volume in present(virsh, stack).volumes:
+            _quietly(virsh, "vol-delete", volume, "--pool", name)
         _quietly(virsh, "pool-destroy", name)
         _quietly(virsh, "pool-delete", name)
         _quietly(virsh, "pool-undefine", name)
