@@ -27,6 +27,8 @@ image_app = typer.Typer(no_args_is_help=True, help="The guest image.")
 app.add_typer(image_app, name="image")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+# 128 and the number of SIGINT, as shells have it.
+_INTERRUPTED = 130
 
 StackOption = Annotated[
     str, typer.Option("--stack", "-s", envvar="LVS_DR_LAB_STACK", help="Which lab: Pulumi.<stack>.yaml.")
@@ -177,6 +179,8 @@ def main() -> None:
         if rest:
             err.print(rest, markup=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("\n[bold red]stopped[/] `make up` goes on from here; `make down` takes it away.")
-        sys.exit(130)
+    except SystemExit as end:
+        # What Typer makes of Ctrl-C, without a word of its own.
+        if end.code == _INTERRUPTED:
+            err.print("\n[bold red]stopped[/] `make up` goes on from here; `make down` takes it away.")
+        raise
