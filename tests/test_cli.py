@@ -1,0 +1,158 @@
+"""The command line: a user's mistake is a sentence and an exit status, never a traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A directory that the command takes for its project, with nothing built."""
+    (tmp_path / "Pulumi.yaml").write_text("name: lvs-dr-lab\n", encoding="utf-8")
+    (tmp_path / "Pulumi.dev.yaml").write_text("config: {}\n", encoding="utf-8")
+    return tmp_path
+
+
+def lab(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "LVS_DR_LAB_CACHE": str(checkout / "cache"),
+        "PYTHONPATH": str(PROJECT),
+        "TERM": "dumb",
+        "COLUMNS": "60",
+    }
+    for name in ("LVS_DR_LAB_STACK", "PULUMI_BACKEND_URL"):
+        environment.pop(name, None)
+    return subprocess.run(
+        [sys.executable, "-c", "from lab.cli import main; main()", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=checkout,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["shell"], "error stack dev is not up.\n    `make up` builds it.\n"),
+        (["ssh", "master"], "error stack dev is not up.\n    `make up` builds it.\n"),
+        (["exec", "--", "true"], "error stack dev is not up.\n    `make up` builds it.\n"),
+        (["ssh", "master", "--stack", "other"], "error stack other is not up.\n    `make up` builds it.\n"),
+    ],
+)
+def test_without_a_lab_it_says_how_to_get_one(checkout: Path, arguments: list[str], said: str) -> None:
+    done = lab(checkout, *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+
+
+def test_up_of_a_stack_that_has_no_configuration(checkout: Path) -> None:
+    done = lab(checkout, "up", "--stack", "nowhere")
+    assert done.returncode == 1
+    assert "error stack nowhere has no configuration: Pulumi.nowhere.yaml does not exist." in done.stderr
+    assert "dev" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(file.name for file in checkout.iterdir()) == ["Pulumi.dev.yaml", "Pulumi.yaml"]
+
+
+def test_up_with_a_broken_configuration_touches_nothing(checkout: Path) -> None:
+    (checkout / "Pulumi.dev.yaml").write_text("config: {lvs-dr-lab:vip: 10.0.0.1}\n", encoding="utf-8")
+    done = lab(checkout, "up")
+    assert done.returncode == 1
+    assert "error lvs-dr-lab:vip = 10.0.0.1: lies outside cidr 192.168.1.0/24.\n" in done.stderr
+    assert "    Choose a free address of 192.168.1.0/24.\n" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(file.name for file in checkout.iterdir()) == ["Pulumi.dev.yaml", "Pulumi.yaml"]
+
+
+def test_up_with_a_file_that_is_not_yaml(checkout: Path) -> None:
+    (checkout / "Pulumi.dev.yaml").write_text("config: [\n", encoding="utf-8")
+    done = lab(checkout, "up")
+    assert done.returncode == 1
+    assert "configuration file cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_down_of_what_was_never_up_is_no_error_and_leaves_nothing(checkout: Path, times: int) -> None:
+    for _ in range(times):
+        done = lab(checkout, "down")
+        assert done.returncode == 0, done.stderr
+        assert "nothing to take down" in done.stderr
+    assert not (checkout / ".lab" / "dev.lock").exists()
+    assert not (checkout / ".lab" / "stacks").exists()
+
+
+def test_a_command_that_does_not_exist(checkout: Path) -> None:
+    done = lab(checkout, "upp")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_help_names_the_commands(checkout: Path) -> None:
+    done = lab(checkout, "--help")
+    assert done.returncode == 0
+    for command in ("setup", "up", "down", "shell", "ssh", "exec", "image"):
+        assert command in done.stdout
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lab that stands, as far as the command line looks."""
+    from types import SimpleNamespace
+
+    from lab import cli
+
+    machines = [SimpleNamespace(name=name) for name in ("master", "client")]
+    stack = SimpleNamespace(inventory=lambda: SimpleNamespace(machines=machines))
+    monkeypatch.setattr(cli, "_stack", lambda name: stack)
+
+
+@pytest.mark.usefixtures("built")
+def test_a_machine_that_does_not_exist_is_answered_with_those_that_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lab import cli
+
+    monkeypatch.setattr(sys, "argv", ["lab", "ssh", "server9"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error no machine server9 in stack dev.\n    It has: client, master.\n"
+
+
+@pytest.mark.usefixtures("built")
+def test_exec_without_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from lab import cli
+
+    monkeypatch.setattr(sys, "argv", ["lab", "exec"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.startswith("error nothing to run.")
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lab import cli
+
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_stack", interrupted)
+    monkeypatch.setattr(sys, "argv", ["lab", "shell"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 130
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Traceback" not in said
+    assert "make up" in said
