@@ -87,7 +87,11 @@ def _shown(default: Any) -> str:
 
 
 def _flow(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False).replace("\n...", "").strip()
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
+        .replace("\n...", "")
+        .strip()
+    )
 
 
 def with_table(readme: str) -> str:
@@ -146,9 +150,7 @@ def _row(topology: Topology, machines: list[Any], width: int, top: int, wire: in
         x = (width - span) / 2 + place * (_BOX_WIDTH + _GAP)
         centre = x + _BOX_WIDTH / 2
         ends = (top + _BOX_HEIGHT, wire) if up else (wire, top)
-        parts.append(
-            f'<line class="drop" x1="{centre}" y1="{ends[0]}" x2="{centre}" y2="{ends[1]}"/>'
-        )
+        parts.append(f'<line class="drop" x1="{centre}" y1="{ends[0]}" x2="{centre}" y2="{ends[1]}"/>')
         parts.append(
             f'<rect class="box" x="{x}" y="{top}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="8"/>'
         )

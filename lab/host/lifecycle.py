@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,7 +112,9 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
             _announce(topology, settings, guest.name, say)
         refresh = leftovers.mend(_virsh(stack, settings.libvirt_uri), paths.stack, deployment, say)
         try:
-            story = stack.apply(say, "up", *(["--refresh"] if refresh else []))
+            if refresh:
+                _look_again(stack, say)
+            story = stack.apply(say, "up")
         except LabError as error:
             raise LabError(
                 f"{error}\n    What was built stays. Mend the cause and run `make up` again, or `make down`."
@@ -167,6 +170,12 @@ def _virsh(stack: Stack, uri: str) -> leftovers.Virsh:
     return virsh
 
 
+def _look_again(stack: Stack, say: Say) -> None:
+    """Bring the state to what exists; one by one, for the provider mixes up seeds read side by side."""
+    say("looking at what is still there")
+    stack.apply(say, "refresh", "--parallel", "1", "--clear-pending-creates")
+
+
 def _image_is_chosen(deployment: dict[str, Any]) -> bool:
     """Whether the state holds the image: which one it is was decided when the stack was built."""
     return any(resource["urn"].endswith("::guest-image") for resource in deployment.get("resources", []))
@@ -191,36 +200,54 @@ def down(paths: StackPaths, say: Say) -> None:
     """
     with alone(paths):
         embedded = hypervisor.noted(paths)
-        if embedded is None and not (paths.backend / ".pulumi").exists() and not _foreign_backend():
-            say(f"stack {paths.stack}: nothing to take down")
-            _forget_lock(paths)
-            return
-        engine = ensure_engine(cache_dir(), say)
         sandbox = hypervisor.embedded(paths) if embedded else None
-        if sandbox and not sandbox.running():
-            # The machine was restarted: the guests are gone with their hypervisor, only files are left.
-            say("the lab's own hypervisor is not running: removing what it left on disk")
-            stack = Stack(paths, engine, None)
+        if embedded is None and not paths.backend.exists() and not _foreign_backend():
+            say(f"stack {paths.stack}: nothing to take down")
         else:
-            stack = Stack(paths, engine, sandbox)
-            _destroy(stack, paths, say)
-        if sandbox:
+            stack = Stack(paths, ensure_engine(cache_dir(), say), sandbox)
+            if embedded is None and not stack.exists():
+                say(f"stack {paths.stack}: nothing to take down")
+            else:
+                _take_down(stack, say)
+    _tidy(paths)
+
+
+def _take_down(stack: Stack, say: Say) -> None:
+    if stack.sandbox and not stack.sandbox.running():
+        # The computer was restarted: the guests are gone with their hypervisor, only files are left.
+        say("the lab's own hypervisor is not running: removing what it left on disk")
+        stack.sandbox.remove()
+        stack = stack.outside()
+    else:
+        _destroy(stack, say)
+        if stack.sandbox:
             say("stopping the lab's own hypervisor")
-            sandbox.remove()
-        stack.forget()
-        _forget_lock(paths)
-        say(f"stack {paths.stack} is gone")
+            stack.sandbox.remove()
+            stack = stack.outside()
+    stack.forget()
+    say(f"stack {stack.name} is gone")
 
 
 def _foreign_backend() -> bool:
     return "PULUMI_BACKEND_URL" in os.environ
 
 
-def _forget_lock(paths: StackPaths) -> None:
+def _tidy(paths: StackPaths) -> None:
+    """Remove what no stack of this checkout needs any more."""
     (paths.lab / f"{paths.stack}.lock").unlink(missing_ok=True)
+    if any((paths.lab / "stacks").glob("*")) or any(paths.lab.glob("*.lock")):
+        return
+    if any((paths.backend / ".pulumi" / "stacks").rglob("*.json")):
+        return
+    configurations = (file.read_text(encoding="utf-8") for file in paths.project.glob("Pulumi.*.yaml"))
+    if any("secure:" in text for text in configurations):
+        # The passphrase opens the secrets that the user keeps in a configuration file.
+        return
+    shutil.rmtree(paths.lab, ignore_errors=True)
 
 
-def _destroy(stack: Stack, paths: StackPaths, say: Say) -> None:
+def _destroy(stack: Stack, say: Say) -> None:
+    paths = stack.paths
     uri = _recorded_uri(stack, paths)
     if stack.sandbox:
         stack.sandbox.ensure(say)
@@ -232,7 +259,9 @@ def _destroy(stack: Stack, paths: StackPaths, say: Say) -> None:
             refresh = leftovers.mend(virsh, paths.stack, deployment, say)
             say("destroying the machines: about ten seconds")
             try:
-                stack.apply(say, "destroy", *(["--refresh"] if refresh else []))
+                if refresh:
+                    _look_again(stack, say)
+                stack.apply(say, "destroy")
             except LabError as error:
                 say(f"{error}\nremoving the rest by name")
     virsh = _virsh(stack, uri)

@@ -34,6 +34,10 @@ class Stack:
         self.sandbox = sandbox
         self._engine = engine
 
+    def outside(self) -> "Stack":
+        """The same stack without its hypervisor, for what needs only the state."""
+        return Stack(self.paths, self._engine, None)
+
     def environment(self) -> dict[str, str]:
         """Environment in which plain ``pulumi`` works on this stack.
 
