@@ -91,7 +91,8 @@ class Stack:
             engine = subprocess.Popen(
                 self.command(argv),
                 cwd=self.paths.project,
-                env=self.environment(),
+                # Without it the engine does not know --event-log.
+                env=self.environment() | {"PULUMI_DEBUG_COMMANDS": "true"},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
