@@ -74,9 +74,7 @@ class Courier:
         return remote.ConnectionArgs(
             host=str(machine.address),
             user="root",
-            # The connection as a whole is secret. A secret inside it is flattened in the state and then
-            # differs from itself at the next run.
-            private_key=Output.unsecret(self._login.apply(lambda key: key.private)),
+            private_key=self._login.apply(lambda key: key.private),
             host_key=host_key.apply(lambda key: key.public),
             dial_error_limit=dials,
             per_dial_timeout=5,
