@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,11 @@ Run = Callable[..., Recording]
 
 
 @pytest.fixture(scope="session")
-def tutorial_run() -> Iterator[Recording]:
+def tutorial_run() -> Recording:
     """The program on the tutorial's configuration, on a computer with KVM."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(doctor, "observe", lambda *_: Facts(**ROOMY))
-        yield engine.run()
+        return engine.run()
 
 
 @pytest.fixture

@@ -93,5 +93,7 @@ until ipvsadm -Ln 2>/dev/null </dev/null | grep -q -F '10.20.7.1:80 '; do
     fi
     sleep 1
 done
+# A drill may cut the power at any moment.
+sync
 }
 main

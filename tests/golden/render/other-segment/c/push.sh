@@ -16,5 +16,7 @@ ff02::2 ip6-allrouters
 10.20.3.1 c mail.example.org
 LVS_DR_LAB_END_OF_FILE
 mv -f /etc/hosts.new /etc/hosts
+# A drill may cut the power at any moment.
+sync
 }
 main

@@ -115,5 +115,7 @@ until ipvsadm -Ln 2>/dev/null </dev/null | grep -q -F '192.168.1.20:8080 '; do
     fi
     sleep 1
 done
+# A drill may cut the power at any moment.
+sync
 }
 main

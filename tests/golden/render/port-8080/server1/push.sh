@@ -69,5 +69,7 @@ else
     mv -f "$site.new" "$site"
     systemctl reload-or-restart apache2 </dev/null
 fi
+# A drill may cut the power at any moment.
+sync
 }
 main

@@ -19,5 +19,7 @@ ff02::2 ip6-allrouters
 192.168.1.100 client mysmtp.laboratorio.com
 LVS_DR_LAB_END_OF_FILE
 mv -f /etc/hosts.new /etc/hosts
+# A drill may cut the power at any moment.
+sync
 }
 main
