@@ -29,9 +29,14 @@ lint: setup-python
 	$(UV) run --quiet mypy
 
 # Everything, the real lab included: it builds one. Under emulation on two processors about half an hour.
-test: lint setup
+test: lint setup test-packages
 	@$(UV) sync --quiet --locked
 	$(UV) run --quiet pytest $(PYTEST)
+
+# What the tests need beyond the lab: judges such as keepalived itself. No daemon of theirs is started.
+.PHONY: test-packages
+test-packages: setup-python
+	@$(RUN) python -m tests.install
 
 # Writes what is generated from the model again: README's table, Pulumi.yaml's schema, the picture.
 reference: setup-python

@@ -150,11 +150,9 @@ def observe(settings: Settings, topology: Topology) -> Facts:
     virsh(uri, "version")
     running = frozenset(virsh(uri, "list", "--name").split())
     disk_path = _existing(Path("/var/lib/libvirt/images"))
-    own = {topology.names.bridge}
     subnets = [*_libvirt_subnets(uri, topology.names.prefix)]
     if is_local(uri):
-        libvirt_bridges = {name for name, _ in subnets}
-        subnets += [item for item in _host_subnets() if item[0] not in own | libvirt_bridges]
+        subnets += _host_subnets()
     return Facts(
         processors=os.cpu_count() or 1,
         kvm=has_kvm(),
@@ -265,7 +263,9 @@ def main(stack: str) -> None:
     """Examine this machine for ``stack``: what is in the way goes to standard error, with status 1."""
     paths = StackPaths(project_dir(), stack)
     try:
-        settings = load(stack_values(paths.config.read_text(encoding="utf-8")))
+        settings = load(
+            stack_values(paths.config.read_text(encoding="utf-8")) if paths.config.exists() else {}
+        )
         examine(settings, plan(settings, stack))
     except LabError as error:
         sys.exit(str(error))

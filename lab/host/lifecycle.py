@@ -15,7 +15,7 @@ from lab.host import doctor, hypervisor, image, leftovers, packages
 from lab.host.engine import Engine, ensure_engine
 from lab.host.paths import StackPaths, cache_dir
 from lab.host.sandbox import Sandbox
-from lab.host.stack import Stack
+from lab.host.stack import Stack, private_dir
 from lab.inventory import Inventory
 from lab.operate.access import Access
 from lab.settings import Settings, load, stack_values
@@ -58,7 +58,7 @@ def alone(paths: StackPaths) -> Iterator[None]:
     Raises:
         LabError: one is at work.
     """
-    paths.lab.mkdir(mode=0o700, exist_ok=True)
+    private_dir(paths.lab)
     with (paths.lab / f"{paths.stack}.lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

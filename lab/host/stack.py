@@ -150,14 +150,18 @@ class Stack:
         What the user changes in it meanwhile stays.
         """
         config = self.paths.config
-        before = config.read_bytes() if config.exists() else b""
+        there = config.exists()
+        before = config.read_bytes() if there else b""
         try:
             yield
         finally:
             after = config.read_bytes() if config.exists() else b""
             if _SALT not in before and _SALT in after:
                 lines = [line for line in after.splitlines(keepends=True) if not line.startswith(_SALT)]
-                _restore(config, b"".join(lines))
+                if lines or there:
+                    config.write_bytes(b"".join(lines))
+                else:
+                    config.unlink()
 
     def deployment(self) -> dict[str, Any]:
         """The engine's record of what exists, without opening secrets."""
@@ -211,13 +215,6 @@ class Stack:
         shutil.rmtree(self.paths.stack_dir, ignore_errors=True)
 
 
-def _restore(config: Path, content: bytes) -> None:
-    if content.strip():
-        config.write_bytes(content)
-    else:
-        config.unlink()
-
-
 def _engine_words(text: str) -> str:
     lines = [line.removeprefix("error: ") for line in text.strip().splitlines() if line.strip()]
     return " ".join(lines[-3:]) if lines else "it gave no reason"
@@ -225,12 +222,14 @@ def _engine_words(text: str) -> str:
 
 def private_dir(path: Path) -> None:
     """Make ``path`` a directory that its owner alone can enter."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in (*reversed(path.parents), path):
+        if not folder.exists():
+            folder.mkdir(mode=0o700)
 
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that its owner alone can read; it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_dir(path.parent)
     staged = path.with_name(path.name + ".new")
     with os.fdopen(
         os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"

@@ -46,7 +46,7 @@ class Access:
 
     def _write_tools(self) -> None:
         """Wrappers, first on the PATH of `lab shell`: the user's own ~/.ssh/config is left alone."""
-        self.bin.mkdir(exist_ok=True)
+        private_dir(self.bin)
         for tool in _TOOLS:
             wrapper = self.bin / tool
             write_private(wrapper, f'#!/bin/sh\nexec /usr/bin/{tool} -F "{self.config}" "$@"\n')

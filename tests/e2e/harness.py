@@ -127,7 +127,7 @@ class TheLab:
         return self.beside("virsh", "-q", *arguments, check=check)
 
     def domain(self, machine: str) -> str:
-        return f"lvs-dr-lab-{self.stack}-{machine}"
+        return f"lvs-dr-lab-{self.stack}.{machine}"
 
     def output(self, name: str) -> Any:
         return json.loads(self.beside("pulumi", "stack", "output", "--json", name))
