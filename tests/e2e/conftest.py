@@ -23,9 +23,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TheLab]:
     try:
         done = the_lab.up()
         Path(tree / "up.out").write_text(done.stdout + done.stderr, encoding="utf-8")
-        the_lab.note(
-            f"up, {time.monotonic() - begun:.0f} s: {next(line for line in done.stdout.splitlines() if line.startswith('Guests run'))}"
-        )
+        guests = next(line for line in done.stdout.splitlines() if line.startswith("Guests run"))
+        the_lab.note(f"up, {time.monotonic() - begun:.0f} s: {guests}")
         yield the_lab
     finally:
         the_lab.lab("down", check=False)
