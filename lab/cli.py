@@ -107,11 +107,8 @@ def up(
     phases = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in built.seconds.items() if seconds >= 1)
     out.print(f"\nThe VIP is [bold]{built.inventory.vip}[/]: {built.inventory.url}")
     out.print(f"Guests run {built.image}. {built.changed.capitalize()}; it took {phases or 'no time'}.")
-    out.print(
-        "Go in with [bold]uv run lab shell[/]; there `curl "
-        + built.inventory.url
-        + "`, `ssh master` and `pulumi` work."
-    )
+    out.print("Go in with [bold]make shell[/]; in there `ssh master`, `lab`, `pulumi` and this work:")
+    out.print(f"    curl {built.inventory.url}", markup=False)
 
 
 @app.command()
@@ -149,7 +146,7 @@ def execute(context: typer.Context, stack: StackOption = "dev") -> None:
     """Run a command beside the machines, as `lab shell` would: `lab exec -- pulumi stack output vip`."""
     found = _stack(stack)
     if not context.args:
-        raise LabError("nothing to run.\n    Give a command: uv run lab exec -- virsh list")
+        raise LabError("nothing to run.\n    Give a command: lab exec -- virsh list")
     access = Access(found.paths.stack_dir / "ssh")
     environment = found.environment()
     environment["PATH"] = f"{access.bin}:{environment['PATH']}"
