@@ -103,9 +103,11 @@ class Engine:
         """
         environment = dict(os.environ if base is None else base)
         path = [str(self.bin_dir), str(venv_bin), environment.get("PATH", os.defpath)]
+        # The vendor's language host must find uv on PATH. `uv run` tells where it lies; without that it
+        # is where toolchain/uv.sh puts it, beside the engine.
         if uv := environment.get("UV"):
-            # `uv run` tells where uv lies; the vendor's language host must find it on PATH.
             path.append(str(Path(uv).parent))
+        path += map(str, sorted(self.bin_dir.parents[1].glob("uv-*/bin")))
         environment["PATH"] = os.pathsep.join(path)
         environment["PULUMI_SKIP_UPDATE_CHECK"] = "true"
         environment["PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION"] = "true"
