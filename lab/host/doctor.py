@@ -24,9 +24,9 @@ from lab.topology import Topology, plan
 
 _MIB = 1024**2
 _GIB = 1024**3
-# What a QEMU process takes beyond the guest's memory, in MiB. Under emulation it keeps 256 MiB of
-# translated code (templates/domain.xslt.j2); 350 MiB in all were measured.
-_OVERHEAD = {"kvm": 64, "qemu": 400}
+# What a QEMU process takes beyond the guest's memory, in MiB. An emulator keeps up to 1 GiB of translated
+# code; limited to a quarter of that, a web server's first boot threw all of it away eleven times.
+_OVERHEAD = {"kvm": 64, "qemu": 1100}
 # What a machine writes on top of the shared image while packages are installed, and the image itself.
 _DISK_PER_MACHINE = 400 * _MIB
 _DISK_IMAGE = 2 * _GIB
