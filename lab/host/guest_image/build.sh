@@ -49,7 +49,7 @@ TIMEOUT 0
 LABEL linux
   KERNEL vmlinuz
   INITRD initrd.img
-  APPEND root=/dev/vda2 rootfstype=ext4 ro console=ttyS0 quiet net.ifnames=0 mitigations=off fsck.mode=skip no_timer_check apparmor=0 audit=0 random.trust_cpu=on selinux=0
+  APPEND root=/dev/vda2 rootfstype=ext4 ro console=ttyS0 quiet net.ifnames=0 mitigations=off fsck.mode=skip no_timer_check apparmor=0 audit=0 random.trust_cpu=on selinux=0 panic=3 sysctl.kernel.hung_task_timeout_secs=40 sysctl.kernel.hung_task_panic=1
 END
 mcopy -i "$fat" "$staging/syslinux.cfg" ::syslinux.cfg
 syslinux --offset 1048576 --install "$disk"

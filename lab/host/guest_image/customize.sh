@@ -57,6 +57,8 @@ install -d "$root/etc/systemd/system/cloud-final.service.d"
 cat > "$root/etc/systemd/system/cloud-final.service.d/lab.conf" <<'END'
 [Service]
 ExecStartPost=/bin/sync
+# Until here the kernel takes a task that hangs for a reason to start again (see build.sh).
+ExecStartPost=-/sbin/sysctl -q -w kernel.hung_task_panic=0
 END
 
 # cloud-init writes this very file for `ssh_pwauth: false`, and restarts sshd if that changed anything.

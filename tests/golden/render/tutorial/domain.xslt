@@ -9,7 +9,10 @@
        A lab's disk may be lost with the host, so nobody waits for it to be flushed. -->
   <xsl:template match="disk[source/@volume]">
     <disk type="file" device="disk">
-      <driver name="qemu" type="qcow2" cache="unsafe" discard="unmap"/>
+      <driver name="qemu" type="qcow2" cache="unsafe" discard="unmap">
+        <!-- An emulated guest was seen to wait for ever for its first read. -->
+        <xsl:if test="/domain/@type='qemu'"><xsl:attribute name="ioeventfd">off</xsl:attribute></xsl:if>
+      </driver>
       <source file="/var/lib/libvirt/images/lvs-dr-lab-dev/{source/@volume}"/>
       <xsl:copy-of select="target"/>
     </disk>
