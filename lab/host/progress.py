@@ -84,7 +84,7 @@ class Story:
         changed = {kind: count for kind, count in self.changes.items() if kind != _UNCHANGED and count}
         if not changed:
             return "nothing changed"
-        return ", ".join(f"{count} {kind}" for kind, count in sorted(changed.items()))
+        return ", ".join(f"{count} {kind.removesuffix('e')}ed" for kind, count in sorted(changed.items()))
 
 
 def resource_name(urn: str) -> str:

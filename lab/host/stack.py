@@ -208,8 +208,8 @@ class Stack:
         if self.exists():
             with self.untouched_config():
                 self.ask("stack", "rm", "--yes", "--force", "--preserve-config")
-        for kind in ("backups", "history", "locks"):
-            shutil.rmtree(self.paths.backend / ".pulumi" / kind / PROJECT / self.name, ignore_errors=True)
+        for folder in list((self.paths.backend / ".pulumi").rglob(f"{PROJECT}/{self.name}")):
+            shutil.rmtree(folder, ignore_errors=True)
         for backup in (self.paths.backend / ".pulumi" / "stacks" / PROJECT).glob(f"{self.name}.json*"):
             backup.unlink()
         shutil.rmtree(self.paths.stack_dir, ignore_errors=True)
