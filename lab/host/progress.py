@@ -16,6 +16,7 @@ from typing import Any
 Say = Callable[[str], None]
 
 _UNCHANGED = "same"
+_PAST = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted"}
 _STEPS = {
     "domain": ("booting", "started"),
     "ready": (None, "ready"),
@@ -84,7 +85,7 @@ class Story:
         changed = {kind: count for kind, count in self.changes.items() if kind != _UNCHANGED and count}
         if not changed:
             return "nothing changed"
-        return ", ".join(f"{count} {kind.removesuffix('e')}ed" for kind, count in sorted(changed.items()))
+        return ", ".join(f"{count} {_PAST.get(kind, kind)}" for kind, count in sorted(changed.items()))
 
 
 def resource_name(urn: str) -> str:
