@@ -59,7 +59,7 @@ class TheLab:
     ) -> subprocess.CompletedProcess[str]:
         """Run the `lab` command; its output is shown when it fails."""
         done = subprocess.run(
-            [str(LAB), *arguments],
+            self._command(arguments),
             cwd=self.tree,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
@@ -74,6 +74,9 @@ class TheLab:
             )
         return done
 
+    def _command(self, arguments: tuple[str, ...]) -> list[str]:
+        return [str(LAB), *arguments]
+
     def _environment(self) -> dict[str, str]:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI")}
         return environment | {"LVS_DR_LAB_STACK": self.stack, "NO_COLOR": "1", "COLUMNS": "200"}
@@ -82,7 +85,7 @@ class TheLab:
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         """Start the `lab` command as a process group of its own, to be interrupted."""
         with subprocess.Popen(
-            [str(LAB), *arguments],
+            self._command(arguments),
             cwd=self.tree,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
