@@ -185,7 +185,7 @@ def _announce(topology: topologies.Topology, settings: Settings, image_name: str
     emulated = doctor.accelerator(settings.virtualization) == "qemu"
     count = len(topology.machines)
     usual = (
-        f"by emulation, {os.cpu_count()} at a time, about {max(2, round(count * 1.2))} minutes"
+        f"by emulation, {os.cpu_count()} at a time, about {max(2, round(count * 1.6))} minutes"
         if emulated
         else "with KVM, all at once, about two minutes"
     )
