@@ -76,6 +76,14 @@ def _address_problems(settings: Settings) -> Iterator[Problem]:
             "Six machines and a VIP need a /28 or wider.",
         )
         return
+    if network.is_loopback or network.is_multicast or network.is_link_local:
+        yield Problem(
+            "cidr",
+            settings.cidr,
+            "machines cannot have loopback, link-local or multicast addresses.",
+            "Choose a private network such as 192.168.1.0/24.",
+        )
+        return
     free = f"Choose a free address of {network}."
     gateway = IPv4Address(int(network.network_address) + 1)
     if settings.gateway:
@@ -430,6 +438,13 @@ def _image_problems(settings: Settings) -> Iterator[Problem]:
             settings.image_sha256,
             "must be 64 hex digits.",
             "`sha256sum FILE` gives it.",
+        )
+    elif settings.image_sha256 and not settings.image.startswith("/"):
+        yield Problem(
+            "image_sha256",
+            settings.image_sha256,
+            f"belongs to an image given by path, and image is {settings.image}, which has its own checksum.",
+            "Remove it, or give the path of the image.",
         )
     if settings.package_proxy and not _is_proxy(settings.package_proxy):
         yield Problem(
