@@ -179,8 +179,12 @@ class Sandbox:
         """Whether the namespaces exist."""
         return self._holder() is not None
 
-    def command(self, argv: Sequence[str]) -> list[str]:
-        """What to execute so that ``argv`` runs inside, in the same directory and environment.
+    def command(self, argv: Sequence[str], directory: Path | None = None) -> list[str]:
+        """What to execute so that ``argv`` runs inside, with the same environment.
+
+        Args:
+            argv: the program and its arguments.
+            directory: where it runs; the current directory if not given.
 
         Ctrl-C reaches ``argv`` alone, not the nsenter(1) that waits for it; when that ends, ``argv`` is
         told to end too.
@@ -188,7 +192,7 @@ class Sandbox:
         Raises:
             LabError: the sandbox is not running.
         """
-        return self._enter(argv, str(Path.cwd()))
+        return self._enter(argv, str(directory or Path.cwd()))
 
     def _enter(self, argv: Sequence[str], directory: str) -> list[str]:
         holder = self._holder()

@@ -60,16 +60,16 @@ class Stack:
         environment["LVS_DR_LAB_STACK"] = self.name
         return environment
 
-    def command(self, argv: Sequence[str]) -> list[str]:
+    def command(self, argv: Sequence[str], directory: Path | None = None) -> list[str]:
         """``argv`` as it must be run to reach the hypervisor and the guests."""
-        return self.sandbox.command(argv) if self.sandbox else list(argv)
+        return self.sandbox.command(argv, directory) if self.sandbox else list(argv)
 
     def run(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run ``argv`` where the hypervisor and the guests are; ``options`` as for subprocess.run."""
-        options.setdefault("cwd", self.paths.project)
+        """Run ``argv`` beside the machines, in the project; ``options`` as for subprocess.run."""
         options.setdefault("env", self.environment())
         options.setdefault("text", True)
-        return subprocess.run(self.command(argv), **options)  # noqa: PLW1510  the caller decides
+        project = self.paths.project
+        return subprocess.run(self.command(argv, project), cwd=project, **options)  # noqa: PLW1510  the caller decides
 
     def apply(self, say: Say, verb: str, *arguments: str) -> Story:
         """Let the engine change things (``up`` or ``destroy``), telling the story as it goes.
@@ -89,7 +89,7 @@ class Stack:
         with self.untouched_config(), log.open("w", encoding="utf-8") as out:
             log.chmod(0o600)
             engine = subprocess.Popen(
-                self.command(argv),
+                self.command(argv, self.paths.project),
                 cwd=self.paths.project,
                 # Without it the engine does not know --event-log.
                 env=self.environment() | {"PULUMI_DEBUG_COMMANDS": "true"},

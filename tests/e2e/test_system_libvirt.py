@@ -38,7 +38,7 @@ class OnAComputer(TheLab):
         self.computer = computer
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
-        return self.computer.command(super()._command(arguments))
+        return self.computer.command(super()._command(arguments), self.tree)
 
     def bare(self, *argv: str) -> str:
         """Run a command on the computer, without the lab."""
