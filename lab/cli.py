@@ -121,9 +121,7 @@ def down(stack: StackOption = "dev") -> None:
 def shell(stack: StackOption = "dev") -> None:
     """Open a shell beside the machines: `pulumi`, `ssh NAME`, `virsh` and `curl` reach the lab."""
     found = _stack(stack)
-    access = Access(found.paths.stack_dir / "ssh")
-    environment = found.environment()
-    environment["PATH"] = f"{access.bin}:{environment['PATH']}"
+    environment = _environment(found)
     environment["PS1"] = f"(lab {stack}) \\w \\$ "
     argv = [os.environ.get("SHELL", "/bin/sh")]
     if Path(argv[0]).name == "bash":
@@ -138,7 +136,7 @@ def ssh(context: typer.Context, name: str, stack: StackOption = "dev") -> None:
     machines = {machine.name for machine in found.inventory().machines}
     if name not in machines:
         raise LabError(f"no machine {name} in stack {stack}.\n    It has: {', '.join(sorted(machines))}.")
-    _become(found, Access(found.paths.stack_dir / "ssh").ssh(name, *context.args), dict(os.environ))
+    _become(found, _access(found).ssh(name, *context.args), dict(os.environ))
 
 
 @app.command(name="exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -147,10 +145,18 @@ def execute(context: typer.Context, stack: StackOption = "dev") -> None:
     found = _stack(stack)
     if not context.args:
         raise LabError("nothing to run.\n    Give a command: lab exec -- virsh list")
-    access = Access(found.paths.stack_dir / "ssh")
-    environment = found.environment()
-    environment["PATH"] = f"{access.bin}:{environment['PATH']}"
-    _become(found, context.args, environment)
+    _become(found, context.args, _environment(found))
+
+
+def _access(stack: Stack) -> Access:
+    return Access(stack.paths.stack_dir / "ssh")
+
+
+def _environment(stack: Stack) -> dict[str, str]:
+    """The engine's environment, with `ssh` and its kin set up for the stack's machines."""
+    environment = stack.environment()
+    environment["PATH"] = f"{_access(stack).bin}:{environment['PATH']}"
+    return environment
 
 
 def _become(stack: Stack, argv: list[str], environment: dict[str, str]) -> None:

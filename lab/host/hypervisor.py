@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
 from lab.errors import LabError
 from lab.host import doctor
@@ -71,12 +69,10 @@ def noted(paths: StackPaths) -> bool | None:
 def _why_not_system(settings: Settings, topology: Topology) -> str | None:
     if not shutil.which("virsh"):
         return "there is no libvirt on this machine"
-    probe = ["virsh", "-q", "-c", settings.libvirt_uri, "version"]
     try:
-        subprocess.run(probe, check=True, capture_output=True, timeout=10, stdin=subprocess.DEVNULL)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        facts = doctor.observe(settings, topology)
+    except LabError:
         return "the system's libvirt does not answer"
-    facts = doctor.observe(settings, topology)
     for problem in doctor.diagnose(settings, topology, facts):
         if problem.key == "cidr":
             return problem.rule.rstrip(".")
@@ -100,10 +96,3 @@ def embedded(paths: StackPaths) -> Sandbox:
             "    Install sudo, run as root, or remove the hindrance."
         )
     return Sandbox(paths.hypervisor, sudo=True)
-
-
-def console_log(domain: str, paths: StackPaths) -> Path:
-    """Where a machine's serial console is kept, as seen from outside the namespaces."""
-    name = f"{domain}.console.log"
-    inside = Path("/var/log/libvirt/qemu") / name
-    return paths.hypervisor / "log" / "qemu" / name if noted(paths) else inside
