@@ -1,11 +1,14 @@
 """The Pulumi program: settings, topology, lab, outputs. `pulumi up` runs it."""
 
+from pathlib import Path
+
 import pulumi
 from pulumi.runtime.config import CONFIG, is_config_secret
 
 from lab import settings, topology
 from lab.errors import LabError
 from lab.host import doctor
+from lab.host.paths import StackPaths
 from lab.provision.components import Lab
 
 try:
@@ -29,6 +32,7 @@ lab = Lab(
     accelerator=host.accelerator,
     boot_limit=host.boot_limit,
     auth_pass_is_secret=is_config_secret(f"{settings.NAMESPACE}:auth_pass"),
+    seeds=StackPaths(Path(__file__).resolve().parent, pulumi.get_stack()).stack_dir / "seeds",
 )
 
 pulumi.export("vip", lab.vip)

@@ -3,7 +3,6 @@
 ``python -m lab.reference`` writes all of it again; a test compares.
 """
 
-import html
 import re
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -12,8 +11,10 @@ import yaml
 from pydantic import BaseModel
 
 from lab.host.paths import project_dir
+from lab.inventory import Inventory, describe
+from lab.operate.diagram import svg
 from lab.settings import NAMESPACE, Settings, load, stack_values
-from lab.topology import Machine, Role, Topology, plan
+from lab.topology import Topology, plan
 
 _BEGIN, _END = "<!-- generated: configuration -->", "<!-- end generated -->"
 _TYPES = {str: "string", int: "integer", bool: "boolean"}
@@ -100,87 +101,12 @@ def with_table(readme: str) -> str:
     return pattern.sub(lambda _: f"{_BEGIN}\n{table()}\n{_END}", readme)
 
 
-_ROLE_LABEL = {
-    Role.DIRECTOR: "director",
-    Role.REAL_SERVER: "real server",
-    Role.SORRY_SERVER: "sorry server",
-    Role.CLIENT: "client",
-}
-_BOX_WIDTH, _BOX_HEIGHT, _GAP = 168, 92, 24
-
-
 def picture(topology: Topology) -> str:
-    """The topology as SVG: directors above the segment, web servers and client below it."""
-    above, below = list(topology.directors), [*topology.web_servers, topology.client]
-    columns = max(len(above), len(below))
-    width = columns * (_BOX_WIDTH + _GAP) + _GAP
-    wire = 250
-    height = wire + 60 + _BOX_HEIGHT + 56
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{len(topology.machines)} machines on one segment" '
-        'font-family="system-ui, sans-serif" font-size="14">',
-        "<style>.box{fill:#fff;stroke:#334155;stroke-width:1.5}.name{font-weight:600}.dim{fill:#475569}"
-        ".vip{fill:#fde68a;stroke:#b45309}"
-        ".wire{stroke:#334155;stroke-width:4}.drop{stroke:#334155;stroke-width:2}</style>",
-        f'<rect width="{width}" height="{height}" fill="#f8fafc"/>',
-    ]
-    service = topology.service
-    parts.append(
-        f'<rect class="vip" x="{width / 2 - 170}" y="16" width="340" height="34" rx="17"/>'
-        f'<text x="{width / 2}" y="38" text-anchor="middle">VIP {service.vip} : {service.port}, '
-        f"{html.escape(service.lb_algo)}, Direct Routing</text>"
+    """The topology as SVG, as `lab diagram` draws it."""
+    inventory = Inventory.model_validate(
+        describe(topology, "", {machine.name: "" for machine in topology.machines})
     )
-    parts.append(f'<line class="wire" x1="{_GAP}" y1="{wire}" x2="{width - _GAP}" y2="{wire}"/>')
-    parts.append(f'<text x="{_GAP}" y="{wire - 10}" class="dim">one segment, {topology.segment.cidr}</text>')
-    parts += _row(topology, above, width, 78, wire, up=True)
-    parts += _row(topology, below, width, wire + 60, wire, up=False)
-    parts.append(
-        f'<text x="{width / 2}" y="{height - 16}" text-anchor="middle" class="dim">'
-        "requests go client, director, real server; replies go straight back to the client</text>"
-    )
-    parts.append("</svg>")
-    return "\n".join(parts) + "\n"
-
-
-def _row(topology: Topology, machines: list[Any], width: int, top: int, wire: int, *, up: bool) -> list[str]:
-    span = len(machines) * (_BOX_WIDTH + _GAP) - _GAP
-    parts = []
-    for place, machine in enumerate(machines):
-        x = (width - span) / 2 + place * (_BOX_WIDTH + _GAP)
-        centre = x + _BOX_WIDTH / 2
-        ends = (top + _BOX_HEIGHT, wire) if up else (wire, top)
-        parts.append(f'<line class="drop" x1="{centre}" y1="{ends[0]}" x2="{centre}" y2="{ends[1]}"/>')
-        parts.append(
-            f'<rect class="box" x="{x}" y="{top}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="8"/>'
-        )
-        lines = [
-            ("name", machine.name),
-            ("dim", _ROLE_LABEL[machine.role] + _extra(machine)),
-            ("", str(machine.address)),
-            ("dim", _second_address(topology, machine)),
-        ]
-        for row, (style, text) in enumerate(lines):
-            parts.append(
-                f'<text x="{centre}" y="{top + 22 + row * 20}" text-anchor="middle" class="{style}">'
-                f"{html.escape(text)}</text>"
-            )
-    return parts
-
-
-def _extra(machine: Machine) -> str:
-    state = getattr(machine, "state", None)
-    return f", {state} {machine.priority}" if state else ""  # type: ignore[attr-defined]
-
-
-def _second_address(topology: Topology, machine: Machine) -> str:
-    match machine.role:
-        case Role.REAL_SERVER | Role.SORRY_SERVER:
-            return f"{topology.service.vip}/32 on lo"
-        case Role.DIRECTOR:
-            return "keepalived, IPVS"
-    extra = getattr(machine, "extra_addresses", ())
-    return f"and .{extra[0].packed[-1]} to .{extra[-1].packed[-1]}" if extra else ""
+    return svg(inventory)
 
 
 def main() -> None:

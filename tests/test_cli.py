@@ -1,11 +1,17 @@
 """The command line: a user's mistake is a sentence and an exit status, never a traceback."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from lab import cli
+from lab.cli import looking
+from lab.operate.drills import DRILLS
 
 PROJECT = Path(__file__).parents[1]
 
@@ -51,7 +57,7 @@ def lab(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 )
 def test_without_a_lab_it_says_how_to_get_one(checkout: Path, arguments: list[str], said: str) -> None:
     done = lab(checkout, *arguments)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", said)
 
 
 def test_up_of_a_stack_that_has_no_configuration(checkout: Path) -> None:
@@ -100,39 +106,59 @@ def test_a_command_that_does_not_exist(checkout: Path) -> None:
 def test_help_names_the_commands(checkout: Path) -> None:
     done = lab(checkout, "--help")
     assert done.returncode == 0
-    for command in ("setup", "up", "down", "shell", "ssh", "exec", "image"):
+    for command in ("setup", "up", "down", "shell", "ssh", "exec", "status", "check", "drill", "image"):
         assert command in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check", "arpp"], "error there is no check arpp. Did you mean arp?"),
+        (["drill", "show", "crash"], "error there is no drill crash. Did you mean crash-failover?"),
+        (
+            ["drill", "run", "crashfailover"],
+            "error there is no drill crashfailover. Did you mean crash-failover?",
+        ),
+        (["drill", "run"], "error name the drills to run, or say --all."),
+        (["challenge", "start", "wisper"], "error there is no challenge wisper. Did you mean whisper?"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(
+    checkout: Path, arguments: list[str], said: str
+) -> None:
+    done = lab(checkout, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(said), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("what", ["drill", "challenge"])
+def test_lists_need_no_lab(checkout: Path, what: str) -> None:
+    done = lab(checkout, what, "list", "--json")
+    assert done.returncode == 0, done.stderr
+    entries = json.loads(done.stdout)
+    assert len(entries) >= 10
+    assert len({entry["name"] for entry in entries}) == len(entries)
+
+
+def test_every_drill_explains_itself(checkout: Path) -> None:
+    for drill in DRILLS:
+        assert drill.title
+        assert drill.shows.endswith(".")
+        assert len(drill.steps) >= 2
+    shown = lab(checkout, "drill", "show", DRILLS[0].name)
+    assert shown.returncode == 0, shown.stderr
+    assert DRILLS[0].title in shown.stdout
 
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lab that stands, as far as the command line looks."""
-    from types import SimpleNamespace
-
-    from lab import cli
-
-    machines = [SimpleNamespace(name=name) for name in ("master", "client")]
-    stack = SimpleNamespace(inventory=lambda: SimpleNamespace(machines=machines))
-    monkeypatch.setattr(cli, "_stack", lambda name: stack)
-
-
-@pytest.mark.usefixtures("built")
-def test_a_machine_that_does_not_exist_is_answered_with_those_that_do(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from lab import cli
-
-    monkeypatch.setattr(sys, "argv", ["lab", "ssh", "server9"])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert caught.value.code == 1
-    assert capsys.readouterr().err == "error no machine server9 in stack dev.\n    It has: client, master.\n"
+    monkeypatch.setattr(looking, "existing", lambda name: SimpleNamespace())
 
 
 @pytest.mark.usefixtures("built")
 def test_exec_without_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from lab import cli
-
     monkeypatch.setattr(sys, "argv", ["lab", "exec"])
     with pytest.raises(SystemExit) as caught:
         cli.main()
@@ -143,12 +169,10 @@ def test_exec_without_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_an_interrupted_command_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from lab import cli
-
     def interrupted(name: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_stack", interrupted)
+    monkeypatch.setattr(looking, "existing", interrupted)
     monkeypatch.setattr(sys, "argv", ["lab", "shell"])
     with pytest.raises(SystemExit) as caught:
         cli.main()

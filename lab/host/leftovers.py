@@ -38,7 +38,6 @@ _KINDS = {
     "libvirt:index/network:Network": "networks",
     "libvirt:index/pool:Pool": "pools",
     "libvirt:index/volume:Volume": "volumes",
-    "libvirt:index/cloudInitDisk:CloudInitDisk": "volumes",
 }
 
 

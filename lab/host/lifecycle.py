@@ -11,13 +11,12 @@ from typing import Any
 
 from lab import topology as topologies
 from lab.errors import LabError
-from lab.host import doctor, hypervisor, image, leftovers, packages
+from lab.host import doctor, hypervisor, image, leftovers, packages, recall, whereabouts
 from lab.host.engine import Engine, ensure_engine
 from lab.host.paths import StackPaths, cache_dir
 from lab.host.sandbox import Sandbox
 from lab.host.stack import Stack, private_dir
 from lab.inventory import Inventory
-from lab.operate.access import Access
 from lab.settings import Settings, load, stack_values
 
 Say = Callable[[str], None]
@@ -121,8 +120,7 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
             ) from None
         clock.lap("up")
         outputs = stack.outputs(secrets_too=True)
-        inventory = Inventory.model_validate(outputs["inventory"])
-        Access(paths.stack_dir / "ssh").write(inventory, outputs["ssh_private_key"])
+        inventory = recall.remember(stack, outputs)
         clock.lap("access")
         return Up(stack, inventory, outputs["image"], story.summary(), clock.laps)
 
@@ -141,11 +139,11 @@ class _Clock:
 def _start(choice: hypervisor.Choice, paths: StackPaths, say: Say) -> Sandbox | None:
     if not choice.embedded:
         say(f"hypervisor: the system's libvirt ({choice.reason})")
-        hypervisor.note(choice, paths)
+        whereabouts.note(paths, "system")
         return None
     say(f"hypervisor: one of the lab's own, in namespaces of its own ({choice.reason})")
-    sandbox = hypervisor.embedded(paths)
-    hypervisor.note(choice, paths)
+    sandbox = whereabouts.embedded(paths)
+    whereabouts.note(paths, "embedded")
     sandbox.ensure(say)
     return sandbox
 
@@ -171,9 +169,9 @@ def _virsh(stack: Stack, uri: str) -> leftovers.Virsh:
 
 
 def _look_again(stack: Stack, say: Say) -> None:
-    """Bring the state to what exists; one by one, for the provider mixes up seeds read side by side."""
+    """Bring the state to what exists."""
     say("looking at what is still there")
-    stack.apply(say, "refresh", "--parallel", "1", "--clear-pending-creates")
+    stack.apply(say, "refresh", "--clear-pending-creates")
 
 
 def _image_is_chosen(deployment: dict[str, Any]) -> bool:
@@ -199,13 +197,13 @@ def down(paths: StackPaths, say: Say) -> None:
         LabError: something could not be removed; says what.
     """
     with alone(paths):
-        embedded = hypervisor.noted(paths)
-        sandbox = hypervisor.embedded(paths) if embedded else None
-        if embedded is None and not paths.backend.exists() and not _foreign_backend():
+        kind = whereabouts.noted(paths)
+        sandbox = whereabouts.embedded(paths) if kind == "embedded" else None
+        if kind is None and not paths.backend.exists() and not _foreign_backend():
             say(f"stack {paths.stack}: nothing to take down")
         else:
             stack = Stack(paths, ensure_engine(cache_dir(), say), sandbox)
-            if embedded is None and not stack.exists():
+            if kind is None and not stack.exists():
                 say(f"stack {paths.stack}: nothing to take down")
             else:
                 _take_down(stack, say)
@@ -271,8 +269,9 @@ def _destroy(stack: Stack, say: Say) -> None:
 
 
 def _recorded_uri(stack: Stack, paths: StackPaths) -> str:
+    # Not by the model: a lab that another version built can be removed too.
     if stack.exists() and (inventory := stack.outputs().get("inventory")):
-        return Inventory.model_validate(inventory).libvirt_uri
+        return str(inventory["libvirt_uri"])
     try:
         return read_settings(paths).libvirt_uri
     except LabError:

@@ -51,7 +51,6 @@ HYPERVISOR: tuple[Package, ...] = (
     Package("libvirt-daemon-system", "libvirtd", "defines and starts machines and networks"),
     Package("libvirt-clients", "virsh", "asks libvirt"),
     Package("dnsmasq-base", "dnsmasq", "name server of the segment"),
-    Package("genisoimage", "mkisofs", "writes the cloud-init disk of each machine"),
     Package("xsltproc", "xsltproc", "fits the machines' XML to the lab"),
     Package("iproute2", "ip", "shows and sets interfaces"),
     Package("iptables", "iptables", "libvirt's address translation"),

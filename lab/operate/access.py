@@ -14,15 +14,16 @@ class Access:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.config = directory / "config"
+        self.key = directory / "id_ed25519"
+        self.known_hosts = directory / "known_hosts"
         self.bin = directory / "bin"
 
     def write(self, inventory: Inventory, private_key: str) -> None:
         """Write key, known_hosts(5) and ssh_config(5), readable by their owner alone."""
         private_dir(self.directory)
-        key, known_hosts = self.directory / "id_ed25519", self.directory / "known_hosts"
-        write_private(key, private_key)
+        write_private(self.key, private_key)
         write_private(
-            known_hosts,
+            self.known_hosts,
             "".join(f"{m.name},{m.address} {m.host_key}\n" for m in inventory.machines),
         )
         blocks = [
@@ -32,12 +33,14 @@ class Access:
         common = (
             "Host *\n"
             f"    User {inventory.user}\n"
-            f'    IdentityFile "{key}"\n'
+            f'    IdentityFile "{self.key}"\n'
             "    IdentitiesOnly yes\n"
             "    IdentityAgent none\n"
-            f'    UserKnownHostsFile "{known_hosts}"\n'
+            f'    UserKnownHostsFile "{self.known_hosts}"\n'
             "    GlobalKnownHostsFile /dev/null\n"
             "    StrictHostKeyChecking yes\n"
+            # What resists quantum computers costs an emulated guest a fifth of a second a login.
+            "    KexAlgorithms curve25519-sha256\n"
             "    ConnectTimeout 10\n"
             "    LogLevel ERROR\n"
         )

@@ -1,6 +1,7 @@
 """The lab's concepts as Pulumi components: what `pulumi up` shows as a tree."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pulumi
 from pulumi import ComponentResource, Output, Resource, ResourceOptions
@@ -29,7 +30,8 @@ class Guest(ComponentResource):
         self,
         machine: Machine,
         *,
-        seed: Output[guest.Seed],
+        documents: Output[guest.Seed],
+        seeds: Path,
         host_key: Output[KeyPair],
         script: pulumi.Input[str],
         boot_timeout: int,
@@ -40,6 +42,7 @@ class Guest(ComponentResource):
     ) -> None:
         super().__init__(f"lvs-dr-lab:index:{_COMPONENTS[machine.role]}", machine.name, None, opts)
         child = ResourceOptions(parent=self)
+        seed = delivery.seed_disk(machine, documents, seeds, child)
         self.domain = hypervisor.boot(machine, seed, after=after, opts=child)
         inside = ResourceOptions(parent=self, deleted_with=self.domain)
         self.ready = courier.await_ready(
@@ -68,6 +71,7 @@ class Lab(ComponentResource):
         accelerator: str,
         boot_limit: int,
         auth_pass_is_secret: bool,
+        seeds: Path,
     ) -> None:
         """Declare every resource of the lab.
 
@@ -78,6 +82,7 @@ class Lab(ComponentResource):
             boot_limit: how many machines may boot at a time; emulated guests beyond the number of
                 processors only slow each other down.
             auth_pass_is_secret: whether the rendered keepalived.conf must be kept out of previews.
+            seeds: directory on the operator's computer for the machines' cloud-init disks.
         """
         super().__init__("lvs-dr-lab:index:Lab", topology.names.prefix)
         child = ResourceOptions(parent=self)
@@ -94,13 +99,14 @@ class Lab(ComponentResource):
             script: pulumi.Input[str] = _script(topology, machine)
             if machine.role == Role.DIRECTOR and auth_pass_is_secret:
                 script = Output.secret(script)
-            seed = Output.all(login, host_keys[machine.name], image.sha256).apply(
+            documents = Output.all(login, host_keys[machine.name], image.sha256).apply(
                 _seeder(topology, machine, settings.package_proxy)
             )
             guests.append(
                 Guest(
                     machine,
-                    seed=seed,
+                    documents=documents,
+                    seeds=seeds,
                     host_key=host_keys[machine.name],
                     script=script,
                     boot_timeout=settings.boot_timeout,
@@ -116,8 +122,8 @@ class Lab(ComponentResource):
         public = {
             name: Output.unsecret(key.apply(lambda pair: pair.public)) for name, key in host_keys.items()
         }
-        self.inventory = Output.all(**public).apply(
-            lambda keys: describe(topology, settings.libvirt_uri, keys)
+        self.inventory = Output.all(self.image, Output.all(**public)).apply(
+            lambda known: describe(topology, settings.libvirt_uri, known[1], image=known[0])
         )
         self.register_outputs({"vip": self.vip, "url": self.url})
 

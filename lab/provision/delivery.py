@@ -1,8 +1,8 @@
 """What happens by running commands: on the operator's computer and, over SSH, in the guests.
 
 The only module that knows pulumi_command. Its rules: ``triggers`` always replace, so what runs in a
-guest is tied to the guest's domain; nothing has a ``delete`` command, because the guest may be dead by
-then; scripts go through standard input, because a command line shows up in logs and errors.
+guest is tied to the guest's domain; nothing there has a ``delete`` command, because the guest may be
+dead by then; scripts go through standard input, because a command line shows up in logs and errors.
 """
 
 import json
@@ -15,10 +15,16 @@ from pulumi import CustomTimeouts, Output, ResourceOptions
 from pulumi_command import local, remote
 
 from lab.keys import KeyPair
-from lab.provision.hypervisor import Image
+from lab.provision.hypervisor import Image, SeedDisk
+from lab.render.guest import Seed
 from lab.topology import Machine
 
 _PROJECT = Path(__file__).resolve().parents[2]
+# The script that went through last is kept: `lab repair` runs it again.
+_RUN_AND_KEEP = (
+    "umask 077 && mkdir -p /var/lib/lvs-dr-lab && cd /var/lib/lvs-dr-lab && "
+    "cat > push.sh.new && sh push.sh.new </dev/null && mv -f push.sh.new push.sh"
+)
 # About a minute of tries: the machine has answered before, so it is only busy.
 _BUSY_DIALS = 20
 
@@ -62,6 +68,25 @@ def guest_image(source: str, sha256: str, opts: ResourceOptions) -> tuple[Image,
     )
     report = step.stdout.apply(json.loads)
     return Image(step=step, path=report["path"], sha256=report["sha256"]), report["name"]
+
+
+def seed_disk(machine: Machine, seed: Output[Seed], directory: Path, opts: ResourceOptions) -> SeedDisk:
+    """Write the cloud-init documents of ``machine`` into a file of ``directory``; it goes with the step."""
+    fingerprint = Output.unsecret(seed.apply(lambda documents: documents.fingerprint))
+    path = fingerprint.apply(lambda digits: str(directory / f"{machine.name}-{digits}.iso"))
+    step = local.Command(
+        f"{machine.name}-seed-file",
+        create=path.apply(lambda file: shlex.join([sys.executable, "-m", "lab.host.seed", file])),
+        # The hypervisor has a copy of its own; the operator's is not to outlive the lab.
+        delete=path.apply(lambda file: shlex.join(["rm", "-f", file])),
+        dir=str(_PROJECT),
+        stdin=seed.apply(lambda documents: json.dumps(documents.files())),
+        triggers=[fingerprint],
+        logging=local.Logging.NONE,
+        add_previous_output_in_env=False,
+        opts=opts,
+    )
+    return SeedDisk(step=step, path=path, fingerprint=fingerprint)
 
 
 class Courier:
@@ -109,7 +134,7 @@ class Courier:
         return remote.Command(
             f"{machine.name}-settings",
             connection=self._connection(machine, host_key, dials=_BUSY_DIALS),
-            create="sh -s",
+            create=_RUN_AND_KEEP,
             stdin=script,
             logging=remote.Logging.NONE,
             add_previous_output_in_env=False,

@@ -2,9 +2,9 @@
 
 Rules of the provider that shape this module (each was met in its source or on a machine):
 a domain's network interfaces are never updated, so the network's id is in the domain's description,
-which replaces it; a changed CD-ROM does not rebuild a machine, so the seed's fingerprint is in the name
-of its disk; ``host-model`` differs at every read; addresses on an interface differ until there is a
-lease, so machines address themselves and libvirt leases nothing.
+which replaces it; a machine reads its seed once, so the seed's fingerprint is in the name of its disk;
+``host-model`` differs at every read; addresses on an interface differ until there is a lease, so machines
+address themselves and libvirt leases nothing.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ import pulumi_libvirt as libvirt
 from pulumi import Output, ResourceOptions
 
 from lab.render.domain import stylesheet
-from lab.render.guest import Seed
 from lab.topology import Machine, Names, Segment
 
 _GIB = 1024**3
@@ -28,6 +27,15 @@ class Image:
     step: pulumi.Resource
     path: Output[str]
     sha256: Output[str]
+
+
+@dataclass(frozen=True)
+class SeedDisk:
+    """The file with a machine's cloud-init documents, as the step that writes it reports it."""
+
+    step: pulumi.Resource
+    path: Output[str]
+    fingerprint: Output[str]
 
 
 class Hypervisor:
@@ -70,28 +78,27 @@ class Hypervisor:
         )
 
     def boot(
-        self, machine: Machine, seed: Output[Seed], *, after: list[pulumi.Resource], opts: ResourceOptions
+        self, machine: Machine, seed: SeedDisk, *, after: list[pulumi.Resource], opts: ResourceOptions
     ) -> libvirt.Domain:
         """Define and start ``machine`` once every resource of ``after`` is there."""
         opts = ResourceOptions.merge(opts, ResourceOptions(provider=self._provider))
-        fingerprint = Output.unsecret(seed.apply(lambda documents: documents.fingerprint))
         disk = libvirt.Volume(
             f"{machine.name}-disk",
-            name=fingerprint.apply(lambda digits: f"{machine.name}-{digits}.qcow2"),
+            name=seed.fingerprint.apply(lambda digits: f"{machine.name}-{digits}.qcow2"),
             pool=self.pool.name,
             base_volume_id=self.base.id,
             format="qcow2",
             size=machine.size.disk * _GIB,
             opts=opts,
         )
-        iso = libvirt.CloudInitDisk(
+        # Not a CloudInitDisk: that resource downloads itself again at every read, and the provider's
+        # libvirt client deadlocks when the end of a download is announced twice (docs/adr/0001).
+        iso = libvirt.Volume(
             f"{machine.name}-seed",
-            name=fingerprint.apply(lambda digits: f"{machine.name}-{digits}.iso"),
+            name=seed.fingerprint.apply(lambda digits: f"{machine.name}-{digits}.iso"),
             pool=self.pool.name,
-            user_data=seed.apply(lambda documents: documents.user_data),
-            network_config=seed.apply(lambda documents: documents.network_config),
-            meta_data=Output.unsecret(seed.apply(lambda documents: documents.meta_data)),
-            opts=opts,
+            source=seed.path,
+            opts=ResourceOptions.merge(opts, ResourceOptions(depends_on=[seed.step])),
         )
         domain = self._names.domain(machine.name)
         return libvirt.Domain(
@@ -104,8 +111,7 @@ class Hypervisor:
             cpu={"mode": "host-passthrough"} if self._accelerator == "kvm" else None,
             memory=machine.size.memory,
             vcpu=machine.size.vcpus,
-            disks=[{"volume_id": disk.id}],
-            cloudinit=iso.id,
+            disks=[{"volume_id": disk.id}, {"volume_id": iso.id}],
             network_interfaces=[{"network_id": self.network.id, "mac": machine.mac.upper()}],
             consoles=[{"type": "pty", "target_type": "serial", "target_port": "0"}],
             xml={"xslt": stylesheet(self._pool_path, f"/var/log/libvirt/qemu/{domain}.console.log")},

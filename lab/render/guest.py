@@ -26,6 +26,14 @@ class Seed:
     fingerprint: str
     """Eight hex digits over all of it and the image: another fingerprint is another machine."""
 
+    def files(self) -> dict[str, str]:
+        """The documents by the names that cloud-init looks for."""
+        return {
+            "user-data": self.user_data,
+            "network-config": self.network_config,
+            "meta-data": self.meta_data,
+        }
+
 
 def seed(
     topology: Topology,
@@ -49,6 +57,7 @@ def seed(
         host_key=host_key,
         packages=PACKAGES[machine.role],
         package_proxy=package_proxy,
+        nameserver=topology.segment.nameserver,
     )
     own = (machine.address, *machine.extra_addresses) if isinstance(machine, Client) else (machine.address,)
     network_config = render(

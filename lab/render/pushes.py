@@ -1,7 +1,7 @@
 """Scripts that set a booted machine up over SSH, and those that wait for it.
 
 Each is one self-contained ``sh`` script with its files inside, so that it can go through the standard
-input of ``sh -s``: nothing of it shows in a process list, and a preview shows what will change.
+input: nothing of it shows in a process list, and a preview shows what will change.
 """
 
 from lab.render.templates import render

@@ -27,8 +27,7 @@ RECORD: dict[str, Any] = {
         resource("pool:Pool", PREFIX),
         resource("domain:Domain", MASTER),
         resource("domain:Domain", BACKUP),
-        *(resource("cloudInitDisk:CloudInitDisk", name) for name in sorted(VOLUMES) if name.endswith("iso")),
-        *(resource("volume:Volume", name) for name in sorted(VOLUMES) if name.endswith("qcow2")),
+        *(resource("volume:Volume", name) for name in sorted(VOLUMES)),
     ]
 }
 # Other people's machines, and another stack whose name begins alike.

@@ -17,6 +17,7 @@ import pytest
 from lab.errors import LabError
 from lab.host import sandbox as sandbox_module
 from lab.host.sandbox import Sandbox, why_not_rootless
+from tests.users import User, ordinary_user
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -325,41 +326,17 @@ def test_a_stopped_sandbox_runs_no_commands(start: Callable[[], Sandbox]) -> Non
 
 
 @pytest.fixture
-def ordinary_user() -> Iterator[str]:
-    """An account with a range of subordinate numbers, and /dev/net/tun open as distributions have it."""
-    name = f"lab{os.getpid()}"
-    home = Path(tempfile.mkdtemp(prefix="lab-home-"))
-    mode = Path("/dev/net/tun").stat().st_mode & 0o777
-    subprocess.run(
-        ["useradd", "--home-dir", str(home), "--shell", "/bin/sh", name], check=True, capture_output=True
-    )
-    try:
-        ranges = ["--add-subuids", "700000-765535", "--add-subgids", "700000-765535"]
-        subprocess.run(["usermod", *ranges, name], check=True)
-        shutil.copytree(PROJECT / "lab", home / "lab", ignore=shutil.ignore_patterns("__pycache__"))
-        subprocess.run(["chown", "-R", f"{name}:", str(home)], check=True)
-        Path("/dev/net/tun").chmod(0o666)
-        yield name
-    finally:
-        Path("/dev/net/tun").chmod(mode)
-        subprocess.run(["userdel", "--force", name], check=True, capture_output=True)
-        shutil.rmtree(home)
+def user() -> Iterator[User]:
+    """An account without rights that has a copy of the package in its home."""
+    with ordinary_user() as account:
+        shutil.copytree(PROJECT / "lab", account.home / "lab", ignore=shutil.ignore_patterns("__pycache__"))
+        account.owns(account.home)
+        yield account
 
 
-def as_user(name: str, program: str) -> subprocess.CompletedProcess[str]:
+def as_user(user: User, program: str) -> subprocess.CompletedProcess[str]:
     """Run a Python program as the user; the system's interpreter, because root's may be out of reach."""
-    import pwd
-
-    home = pwd.getpwnam(name).pw_dir
-    return subprocess.run(
-        ["runuser", "-u", name, "--", "/usr/bin/python3", "-c", program],
-        cwd=home,
-        env={"HOME": home, "PATH": os.environ["PATH"], "PYTHONPATH": home, "USER": name, "LOGNAME": name},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+    return user.run(["/usr/bin/python3", "-c", program], environment={"PYTHONPATH": str(user.home)})
 
 
 ROOTLESS = f"""
@@ -389,9 +366,9 @@ print("removed")
 """
 
 
-def test_an_ordinary_user_runs_a_network_and_a_guest(ordinary_user: str) -> None:
+def test_an_ordinary_user_runs_a_network_and_a_guest(user: User) -> None:
     before = host_interfaces()
-    done = as_user(ordinary_user, ROOTLESS)
+    done = as_user(user, ROOTLESS)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert "running" in lines
@@ -400,27 +377,22 @@ def test_an_ordinary_user_runs_a_network_and_a_guest(ordinary_user: str) -> None
     assert lines[-1] == "removed"
     assert "internet" not in done.stdout
     assert host_interfaces() == before
-    eventually(lambda: ordinary_user not in processes_owners())
-
-
-def processes_owners() -> list[str]:
-    shown = subprocess.run(["ps", "-eo", "user:32="], capture_output=True, text=True, check=True)
-    return shown.stdout.split()
+    eventually(lambda: not user.processes())
 
 
 WHY = "from lab.host.sandbox import needs_sudo, why_not_rootless; print(needs_sudo(), why_not_rootless())"
 
 
-def test_a_closed_tun_device_is_named(ordinary_user: str) -> None:
+def test_a_closed_tun_device_is_named(user: User) -> None:
     Path("/dev/net/tun").chmod(0o600)
-    assert as_user(ordinary_user, WHY).stdout.startswith("True /dev/net/tun is not open to ordinary users")
+    assert as_user(user, WHY).stdout.startswith("True /dev/net/tun is not open to ordinary users")
 
 
-def test_a_missing_range_is_named_with_the_command_that_gives_one(ordinary_user: str) -> None:
-    subprocess.run(["usermod", "--del-subuids", "0-4294967294", ordinary_user], check=False)
-    shown = as_user(ordinary_user, WHY).stdout
-    assert shown.startswith(f"True {ordinary_user} has no range in /etc/subuid"), shown
-    assert f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {ordinary_user}" in shown
+def test_a_missing_range_is_named_with_the_command_that_gives_one(user: User) -> None:
+    subprocess.run(["usermod", "--del-subuids", "0-4294967294", user.name], check=False)
+    shown = as_user(user, WHY).stdout
+    assert shown.startswith(f"True {user.name} has no range in /etc/subuid"), shown
+    assert f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user.name}" in shown
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ Run = Callable[..., Recording]
 NETWORK = "libvirt:index/network:Network"
 POOL = "libvirt:index/pool:Pool"
 VOLUME = "libvirt:index/volume:Volume"
-ISO = "libvirt:index/cloudInitDisk:CloudInitDisk"
 DOMAIN = "libvirt:index/domain:Domain"
 REMOTE = "command:remote:Command"
 LOCAL = "command:local:Command"
@@ -46,7 +45,8 @@ def test_the_lab_is_made_of_these_resources_and_no_others(tutorial_run: Recordin
         expected += [
             f"{lab}/{name} lvs-dr-lab:index:{kinds.get(name, 'RealServer')}",
             f"{lab}/{name}/{name}-disk {VOLUME}",
-            f"{lab}/{name}/{name}-seed {ISO}",
+            f"{lab}/{name}/{name}-seed-file {LOCAL}",
+            f"{lab}/{name}/{name}-seed {VOLUME}",
             f"{lab}/{name}/{name}-domain {DOMAIN}",
             f"{lab}/{name}/{name}-ready {REMOTE}",
             f"{lab}/{name}/{name}-settings {REMOTE}",
@@ -67,7 +67,7 @@ def test_every_name_on_the_hypervisor_belongs_to_the_stack(run: Run) -> None:
                 found.add(str(resource.plain["bridge"]))
             if resource.type == POOL:
                 found.add(str(resource.plain["path"]))
-            if resource.type in (VOLUME, ISO):
+            if resource.type == VOLUME:
                 assert resource.plain["pool"] == recording.named("disks").plain["name"]
         return found
 
@@ -98,15 +98,24 @@ def test_what_runs_in_a_guest_is_tied_to_its_domain(tutorial_run: Recording) -> 
         )
 
 
-def test_nothing_runs_when_something_is_taken_away(tutorial_run: Recording) -> None:
-    for command in (*tutorial_run.of(REMOTE).values(), *tutorial_run.of(LOCAL).values()):
+def test_nothing_runs_in_a_guest_when_something_is_taken_away(tutorial_run: Recording) -> None:
+    for command in tutorial_run.of(REMOTE).values():
         assert "delete" not in command.plain
         assert "update" not in command.plain
 
 
+def test_the_operators_copy_of_a_seed_goes_with_its_step(tutorial_run: Recording) -> None:
+    deleting = {
+        name: step.plain["delete"] for name, step in tutorial_run.of(LOCAL).items() if "delete" in step.plain
+    }
+    assert set(deleting) == {f"{name}-seed-file" for name in MACHINES}
+    for name in MACHINES:
+        assert deleting[f"{name}-seed-file"] == f"rm -f {tutorial_run.named(f'{name}-seed').plain['source']}"
+
+
 def test_scripts_go_through_standard_input(tutorial_run: Recording) -> None:
     for command in tutorial_run.of(REMOTE).values():
-        assert command.plain["create"] == "sh -s"
+        assert command.plain["create"].startswith(("sh -s", "umask 077 &&"))
         assert command.plain["stdin"].endswith("\nmain\n")
         assert command.plain["logging"] == "none"
         assert command.plain["addPreviousOutputInEnv"] is False
@@ -141,8 +150,8 @@ def test_no_private_key_is_in_plain_sight(tutorial_run: Recording) -> None:
         for text in exposed(resource.inputs):
             assert "PRIVATE KEY" not in text, resource.name
             assert STACK_SECRET not in text, resource.name
-        if resource.type == ISO:
-            assert isinstance(resource.inputs["userData"], Secret)
+        if resource.name.endswith("-seed-file"):
+            assert isinstance(resource.inputs["stdin"], Secret)
         for command in ("create", "environment", "triggers", "dir"):
             assert "PRIVATE KEY" not in json.dumps(opened(resource.inputs.get(command)))
 
@@ -182,7 +191,8 @@ def test_disks_carry_a_fingerprint_that_follows_the_first_boot(run: Run, tutoria
         assert plain[name].startswith(f"{name}-")
         assert len(plain[name]) == len(name) + 9
         assert tutorial_run.named(f"{name}-seed").plain["name"] == f"{plain[name]}.iso"
-        assert f'instance-id: "{plain[name]}"' in tutorial_run.named(f"{name}-seed").plain["metaData"]
+        documents = json.loads(tutorial_run.named(f"{name}-seed-file").plain["stdin"])
+        assert f'instance-id: "{plain[name]}"' in documents["meta-data"]
     assert names(run()) == plain
     behind_proxy = names(run({"package_proxy": "http://192.168.1.1:3142"}))
     assert all(behind_proxy[name] != plain[name] for name in MACHINES)
@@ -242,9 +252,9 @@ def test_a_machine_has_its_overlay_its_seed_and_its_console(tutorial_run: Record
         disk, domain = tutorial_run.named(f"{name}-disk"), tutorial_run.named(f"{name}-domain")
         assert disk.plain["baseVolumeId"].startswith("base-image-id-")
         assert disk.plain["size"] == 6 * 1024**3
-        (attached,) = domain.plain["disks"]
-        assert attached["volumeId"].startswith(f"{name}-disk-id-")
-        assert domain.plain["cloudinit"].startswith(f"{name}-seed-id-")
+        system, seed = domain.plain["disks"]
+        assert system["volumeId"].startswith(f"{name}-disk-id-")
+        assert seed["volumeId"].startswith(f"{name}-seed-id-")
         assert (domain.plain["memory"], domain.plain["vcpu"]) == (512, 1)
         assert domain.plain["running"] is True
         (console,) = domain.plain["consoles"]

@@ -31,11 +31,11 @@ _BASE = (
     *("systemd", "systemd-sysv", "udev", "dbus", "systemd-timesyncd", "kmod", "procps", "sudo"),
     *("linux-image-cloud-amd64", "initramfs-tools", "lz4"),
     *("cloud-init", "eatmydata", "python3", "ca-certificates"),
-    *("openssh-server", "netplan.io", "netbase", "iproute2", "iputils-ping", "nftables"),
+    *("openssh-server", "netplan.io", "netbase", "iproute2", "iputils-ping", "nftables", "tcpdump"),
     *("less", "vim-tiny"),
 )
 # Not installed, but at hand for cloud-init.
-_AT_HAND = ("keepalived", "ipvsadm", "apache2", "curl", "tcpdump", "arping", "python3-aiosmtpd")
+_AT_HAND = ("keepalived", "ipvsadm", "apache2", "curl", "arping", "python3-aiosmtpd")
 
 
 def image_path(images: Path) -> Path:

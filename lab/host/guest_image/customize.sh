@@ -64,6 +64,14 @@ END
 # cloud-init writes this very file for `ssh_pwauth: false`, and restarts sshd if that changed anything.
 echo "PasswordAuthentication no" > "$root/etc/ssh/sshd_config.d/50-cloud-init.conf"
 
+# `lab console` needs no password: whoever is there owns the machine anyway.
+install -d "$root/etc/systemd/system/serial-getty@ttyS0.service.d"
+cat > "$root/etc/systemd/system/serial-getty@ttyS0.service.d/lab.conf" <<'END'
+[Service]
+ExecStart=
+ExecStart=-/sbin/agetty --autologin root --keep-baud 115200 - $TERM
+END
+
 # The host keys come from the user data; those of the package would be the same in every copy.
 rm -f "$root"/etc/ssh/ssh_host_*
 

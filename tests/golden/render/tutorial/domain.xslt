@@ -8,13 +8,16 @@
   <!-- A disk named by its file is one that AppArmor's helper understands; a pool and a volume are not.
        A lab's disk may be lost with the host, so nobody waits for it to be flushed. -->
   <xsl:template match="disk[source/@volume]">
+    <xsl:variable name="seed" select="contains(source/@volume, '.iso')"/>
     <disk type="file" device="disk">
       <driver name="qemu" type="qcow2" cache="unsafe" discard="unmap">
+        <xsl:if test="$seed"><xsl:attribute name="type">raw</xsl:attribute></xsl:if>
         <!-- An emulated guest was seen to wait for ever for its first read. -->
         <xsl:if test="/domain/@type='qemu'"><xsl:attribute name="ioeventfd">off</xsl:attribute></xsl:if>
       </driver>
       <source file="/var/lib/libvirt/images/lvs-dr-lab-dev/{source/@volume}"/>
       <xsl:copy-of select="target"/>
+      <xsl:if test="$seed"><readonly/></xsl:if>
     </disk>
   </xsl:template>
 

@@ -1,6 +1,9 @@
 # The ARP settings first, then the VIP: the other order answers ARP for the VIP for a moment.
 set -eu
 main() {
+keep() {
+    for file; do install -D -m 0600 "$file" "/var/lib/lvs-dr-lab/rendered$file"; done
+}
 umask 022
 
 cat > /etc/hosts.new <<'LVS_DR_LAB_END_OF_FILE'
@@ -65,6 +68,8 @@ else
     mv -f "$site.new" "$site"
     systemctl reload-or-restart apache2 </dev/null
 fi
+# What `lab check` compares with.
+keep /etc/hosts /etc/sysctl.d/60-lvs-dr.conf /etc/systemd/network/05-lvs-dr.network "$site"
 # A drill may cut the power at any moment.
 sync
 }

@@ -1,0 +1,59 @@
+"""The outputs of a stack as the tools need them, kept beside it so that a command need not ask the engine."""
+
+from pathlib import Path
+from typing import Any
+
+from lab.errors import LabError
+from lab.host.paths import PROJECT, StackPaths
+from lab.host.stack import Stack, write_private
+from lab.inventory import Inventory
+from lab.operate.access import Access
+
+
+def remember(stack: Stack, outputs: dict[str, Any]) -> Inventory:
+    """Keep the inventory and the SSH files of a stack.
+
+    Args:
+        stack: whose they are.
+        outputs: all of them, secret ones too.
+
+    Raises:
+        LabError: the stack has no lab.
+    """
+    if "inventory" not in outputs:
+        raise LabError(f"stack {stack.name} is not up.\n    `make up` builds it.")
+    try:
+        found = Inventory.model_validate(outputs["inventory"])
+    except ValueError:
+        raise LabError(
+            f"stack {stack.name} was built by another version of this project.\n"
+            "    `make up` brings it to this one, `make down` removes it."
+        ) from None
+    Access(stack.paths.stack_dir / "ssh").write(found, outputs["ssh_private_key"])
+    write_private(_file(stack.paths), found.model_dump_json() + "\n")
+    return found
+
+
+def inventory(stack: Stack) -> Inventory:
+    """The lab that is up: as it was kept, unless the engine's state is younger.
+
+    Raises:
+        LabError: there is none.
+    """
+    kept, state = _file(stack.paths), _state(stack.paths)
+    # A state that rests elsewhere cannot be compared: the engine is asked.
+    if kept.exists() and state.exists() and kept.stat().st_mtime >= state.stat().st_mtime:
+        try:
+            return Inventory.model_validate_json(kept.read_text(encoding="utf-8"))
+        except ValueError:
+            # Of an older version of the lab, or damaged: the engine knows better.
+            kept.unlink()
+    return remember(stack, stack.outputs(secrets_too=True) if stack.exists() else {})
+
+
+def _file(paths: StackPaths) -> Path:
+    return paths.stack_dir / "inventory.json"
+
+
+def _state(paths: StackPaths) -> Path:
+    return paths.backend / ".pulumi" / "stacks" / PROJECT / f"{paths.stack}.json"

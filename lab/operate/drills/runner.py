@@ -1,0 +1,190 @@
+"""Running a drill from a healthy lab to a healthy lab."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.operate import outputs
+from lab.operate.checks import Result, borrow, fresh_sources
+from lab.operate.drills.base import Drill
+from lab.operate.drills.stage import Listener, Stage
+from lab.operate.exercise import Logbook
+from lab.operate.guests import Guests
+from lab.operate.recording import Measure, Recording
+from lab.operate.repair import repair, verify
+from lab.operate.running import RunningLab
+from lab.operate.timeline import draw
+from lab.topology import Role
+
+Say = Callable[[str], None]
+
+# Client addresses that take turns: three for each of three servers.
+_SOURCES = 9
+# Seconds of undisturbed traffic before a drill begins and after it ended.
+_WARM_UP = 1.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A drill that ended: what was measured and where it is written."""
+
+    recording: Recording
+    files: tuple[Path, ...]
+
+    @property
+    def kept(self) -> bool:
+        """Whether everything lay within its bounds."""
+        return all(measure.kept for measure in self.recording.measures)
+
+
+async def run_drills(
+    lab: RunningLab,
+    drills: Iterable[Drill],
+    say: Say,
+    done: Callable[[Outcome], None],
+    listen: Listener = lambda _: None,
+) -> list[Outcome]:
+    """Run drills one after the other: healthy lab, fault, measurement, restoring, healthy lab.
+
+    Args:
+        lab: where.
+        drills: which.
+        say: hears what is being done.
+        done: hears of each drill when it has ended and the lab is whole again.
+        listen: hears every request and event as it is seen.
+
+    Raises:
+        LabError: the lab is too small, not healthy or in use; or restoring failed, and then how to go on.
+    """
+    outcomes: list[Outcome] = []
+    logbook = Logbook(lab.directory)
+    with logbook.held():
+        logbook.refuse_if_open()
+        async with lab.guests() as guests:
+            say("looking whether the lab is healthy")
+            if wrong := await verify(guests):
+                raise LabError(_unhealthy(wrong[0]))
+            for drill in drills:
+                if reason := drill.why_not(lab.inventory):
+                    raise LabError(f"drill {drill.name} cannot run here: {reason}.")
+                sources = await _sources(guests)
+                stage = Stage(lab, guests, logbook, logbook.begin("drill", drill.name), listen)
+                outcomes.append(await _run(stage, drill, sources, say))
+                done(outcomes[-1])
+    return outcomes
+
+
+async def _run(stage: Stage, drill: Drill, sources: Sequence[str], say: Say) -> Outcome:
+    try:
+        async with stage.watching(sources, drill.interval):
+            # Two turns of all addresses: who is pinned where is known then.
+            await stage.calm(max(_WARM_UP, 2.2 * len(sources) * drill.interval))
+            say(f"{drill.title}: about {drill.seconds} s")
+            measured = await drill.run(stage)
+            await asyncio.sleep(_WARM_UP)
+            seconds = stage.now()
+    finally:
+        # Also on Ctrl-C: what was broken is mended before anything else.
+        await asyncio.shield(asyncio.ensure_future(_restore(stage, say)))
+    recording = _recording(drill, stage, seconds, measured)
+    return Outcome(recording, _write(stage.lab.directory / "drills", recording))
+
+
+async def _restore(stage: Stage, say: Say) -> None:
+    say("putting the lab back")
+    with suppress(LabError):
+        await stage.restore()
+    if await verify(stage.guests):
+        say("not yet as it was: repairing every machine")
+        if wrong := await repair(stage.lab, stage.guests, say):
+            raise LabError(
+                f"the lab is not as it was: {wrong[0].check.name} on {wrong[0].machine}: "
+                f"{wrong[0].verdict.detail}.\n    Try `lab drill restore`, then `lab check`."
+            )
+    stage.logbook.end()
+
+
+async def restore(lab: RunningLab, say: Say) -> str | None:
+    """Put the lab back after a drill whose process died.
+
+    Returns:
+        What was under way; ``None`` if nothing was.
+
+    Raises:
+        LabError: a drill is running, or the lab cannot be put back.
+    """
+    logbook = Logbook(lab.directory)
+    with logbook.held():
+        found = logbook.current()
+        if found is None:
+            return None
+        if found.kind != "drill":
+            raise LabError(f"the lab is in {found.in_words()}.\n    `lab challenge reset` puts it back.")
+        async with lab.guests() as guests:
+            stage = Stage(lab, guests, logbook, found, lambda _: None)
+            await _restore(stage, say)
+    return found.in_words()
+
+
+async def _sources(guests: Guests) -> Sequence[str]:
+    """Client addresses that no persistence template binds; the table is cleared if it knows them all."""
+    inventory = guests.inventory
+    directors = inventory.by_role(Role.DIRECTOR)
+    pinned: set[str] = set()
+    if inventory.persistence_timeout:
+        for director in directors:
+            listed = await guests.run(director.name, "ipvsadm -Lcn")
+            pinned |= set(outputs.pinned_sources(listed.stdout))
+    sources = fresh_sources(inventory, pinned, _SOURCES)
+    if len(sources) < min(_SOURCES, len(inventory.by_role(Role.REAL_SERVER))):
+        client = inventory.by_role(Role.CLIENT)[0]
+        sources = [client.address, *client.extra_addresses][:_SOURCES]
+    await borrow(guests, sources)
+    return sources
+
+
+def _recording(drill: Drill, stage: Stage, seconds: float, measured: dict[str, float | None]) -> Recording:
+    bounds = drill.bounds(stage.inventory)
+    if missing := [bound.quantity for bound in bounds if bound.quantity not in measured]:
+        raise AssertionError(f"drill {drill.name} does not measure {missing}")
+    return Recording(
+        drill=drill.name,
+        title=drill.title,
+        stack=stage.lab.stack,
+        began=stage.began,
+        seconds=seconds,
+        interval=drill.interval,
+        directors=tuple(director.name for director in stage.directors),
+        servers=tuple(
+            machine.name
+            for machine in stage.inventory.machines
+            if machine.role in (Role.REAL_SERVER, Role.SORRY_SERVER)
+        ),
+        requests=tuple(sorted(stage.requests, key=lambda request: request.at)),
+        events=tuple(
+            sorted((event for event in stage.events if event.at <= seconds), key=lambda one: one.at)
+        ),
+        bands=tuple(stage.bands),
+        measures=tuple(Measure(bound=bound, value=measured[bound.quantity]) for bound in bounds),
+    )
+
+
+def _write(directory: Path, recording: Recording) -> tuple[Path, ...]:
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(recording.began))
+    base = directory / f"{recording.drill}-{stamp}"
+    numbers = base.with_name(base.name + ".json")
+    recording.save(numbers)
+
+    return (numbers, *draw(recording, base))
+
+
+def _unhealthy(wrong: Result) -> str:
+    return (
+        f"the lab is not healthy: {wrong.check.name} on {wrong.machine}: {wrong.verdict.detail}.\n"
+        "    `lab check` says all that is wrong, `lab repair` puts it right."
+    )

@@ -1,0 +1,106 @@
+"""Putting a lab back to what it was built as, whatever was done to it."""
+
+import asyncio
+from collections.abc import Callable
+
+from lab.errors import LabError
+from lab.inventory import InventoryMachine
+from lab.operate import facts as telling
+from lab.operate.checks import CHECKS, Examination, Outcome, Result, examine
+from lab.operate.facts import Facts
+from lab.operate.faults import TABLE, until_up
+from lab.operate.guests import Guests
+from lab.operate.running import RunningLab
+from lab.topology import Role
+
+Say = Callable[[str], None]
+
+# Checks that need no traffic: what a drill must leave as it found it.
+STATE = tuple(check for check in CHECKS if not check.traffic)
+
+_ALL = f"""
+nft delete table {TABLE} 2>/dev/null
+tc qdisc del dev eth0 root 2>/dev/null
+rm -rf /var/lib/lvs-dr-lab/aside*
+"""
+# What was pushed last is pushed again by the machine itself; it starts what it reloads.
+_PUSH = "\nsh /var/lib/lvs-dr-lab/push.sh\n"
+_DIRECTOR = "systemctl unmask -q keepalived 2>/dev/null"
+_SERVER = """
+pkill -CONT apache2
+for interface in lo eth0; do
+    sysctl -q -w net.ipv4.conf.$interface.arp_ignore=0 net.ipv4.conf.$interface.arp_announce=0
+done
+ip -4 -oneline address show dev eth0 | awk -v vip={vip} 'index($4, vip "/") == 1 {{ print $4 }}' |
+    xargs -r -I@ ip address del @ dev eth0
+systemctl start apache2
+"""
+_CLIENT = "systemctl start mail-sink\nip neighbour flush {vip}"
+_ROLES = {
+    Role.DIRECTOR: _DIRECTOR,
+    Role.REAL_SERVER: _SERVER,
+    Role.SORRY_SERVER: _SERVER,
+    Role.CLIENT: _CLIENT,
+}
+
+
+async def repair(lab: RunningLab, guests: Guests, say: Say) -> list[Result]:
+    """Switch on, clean and configure every machine, then check; changes nothing that is right already.
+
+    Returns:
+        What `lab check` says of the state afterwards.
+
+    Raises:
+        LabError: a machine cannot be brought back; names it.
+    """
+    await asyncio.gather(*(_power(lab, guests, machine, say) for machine in lab.inventory.machines))
+    done = await guests.on_each(
+        [machine.name for machine in lab.inventory.machines],
+        lambda name: _put_back(lab, guests, lab.inventory.machine(name)),
+    )
+    for error in done.values():
+        if isinstance(error, LabError):
+            raise error
+    await guests.on_each(
+        [director.name for director in lab.inventory.by_role(Role.DIRECTOR)],
+        lambda name: _right_table(guests, lab.inventory.machine(name), say),
+    )
+    return await verify(guests)
+
+
+async def verify(guests: Guests, report: Callable[[Result], None] = lambda _: None) -> list[Result]:
+    """The checks of the lab's state that do not hold, after their deadlines."""
+    results = await examine(Examination(guests), STATE, report)
+    return [result for result in results if result.verdict.outcome is not Outcome.PASSED]
+
+
+async def _power(lab: RunningLab, guests: Guests, machine: InventoryMachine, say: Say) -> None:
+    state = (await lab.virsh("domstate", machine.domain)).strip()
+    if state == "paused":
+        say(f"resuming {machine.name}")
+        await lab.virsh("resume", machine.domain)
+    elif state != "running":
+        say(f"switching {machine.name} on")
+        await lab.virsh("start", machine.domain)
+        await until_up(guests, machine.name)
+    await lab.virsh("domif-setlink", machine.domain, machine.mac, "up")
+
+
+async def _put_back(lab: RunningLab, guests: Guests, machine: InventoryMachine) -> None:
+    script = _ALL + _ROLES[machine.role].format(vip=lab.inventory.vip) + _PUSH
+    await guests.run(machine.name, "sh -s", stdin=script, timeout=180)
+
+
+async def _right_table(guests: Guests, director: InventoryMachine, say: Say) -> None:
+    """Fill a table that was changed by hand: keepalived does that only when it starts."""
+    told: Facts = await telling.ask(guests, director)
+    table = told.service_table(guests.inventory)
+    due = {server.address: server.weight for server in guests.inventory.by_role(Role.REAL_SERVER)}
+    found = {entry.address: entry.weight for entry in table.destinations} if table else {}
+    # A server that is missing may just not have been seen again yet: that is keepalived's business.
+    odd = table is None or any(due.get(address) != weight for address, weight in found.items())
+    if odd or len(told.table) != 1:
+        say(f"starting keepalived afresh on {director.name}: its IPVS table was changed by hand")
+        await guests.run(
+            director.name, "systemctl stop keepalived; ipvsadm -C; systemctl start keepalived", timeout=90
+        )

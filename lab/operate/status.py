@@ -1,0 +1,115 @@
+"""How the lab is doing: one row for each machine."""
+
+import asyncio
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lab.errors import LabError
+from lab.inventory import Inventory, InventoryMachine
+from lab.operate import facts as telling
+from lab.operate import outputs
+from lab.operate.facts import Facts
+from lab.operate.guests import Guests, UnreachableError
+from lab.topology import Role
+
+
+@dataclass(frozen=True)
+class Row:
+    """One machine as a person wants to see it."""
+
+    name: str
+    role: Role
+    address: str
+    reachable: bool
+    why_not: str | None
+    """Why it cannot be reached."""
+    service: str | None
+    """``keepalived active``; ``None`` if the machine cannot be reached."""
+    healthy: bool
+    vrrp: str | None
+    holds_vip: bool
+    servers: tuple[outputs.Destination, ...]
+    """Directors: the real servers in the IPVS table of the lab's virtual server."""
+    fault: str | None
+    """What is wrong with it, in words."""
+    uptime: float | None
+    """Seconds."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+async def look(guests: Guests, patience: float) -> list[Row]:
+    """Ask all machines side by side.
+
+    Args:
+        guests: how they are reached.
+        patience: seconds that one of them may take; a dead one holds up nobody for longer.
+    """
+
+    async def ask(name: str) -> Facts:
+        try:
+            return await asyncio.wait_for(telling.ask(guests, guests.inventory.machine(name)), patience)
+        except TimeoutError:
+            raise UnreachableError(name, f"no answer within {patience:g} s") from None
+
+    told = await guests.on_each([machine.name for machine in guests.inventory.machines], ask)
+    return [row(guests.inventory, machine, told[machine.name]) for machine in guests.inventory.machines]
+
+
+def row(inventory: Inventory, machine: InventoryMachine, told: Facts | LabError) -> Row:
+    """What is shown of one machine, from what it said or why it said nothing."""
+    if not isinstance(told, Facts):
+        reason = told.reason if isinstance(told, UnreachableError) else str(told)
+        return Row(
+            machine.name,
+            machine.role,
+            machine.address,
+            False,
+            reason,
+            None,
+            False,
+            None,
+            False,
+            (),
+            None,
+            None,
+        )
+    table = told.service_table(inventory)
+    fault = _fault(inventory, machine, told)
+    return Row(
+        name=machine.name,
+        role=machine.role,
+        address=machine.address,
+        reachable=True,
+        why_not=None,
+        service=f"{telling.UNITS[machine.role]} {told.service}",
+        healthy=told.service == "active" and fault is None,
+        vrrp=told.vrrp,
+        holds_vip=machine.role is Role.DIRECTOR and told.holds(inventory.vip),
+        servers=table.destinations if table else (),
+        fault=fault,
+        uptime=told.uptime,
+    )
+
+
+def _fault(inventory: Inventory, machine: InventoryMachine, told: Facts) -> str | None:
+    if machine.role in (Role.REAL_SERVER, Role.SORRY_SERVER):
+        return telling.dr_fault(told, inventory.vip)
+    if machine.role is Role.DIRECTOR:
+        if told.service == "active" and told.service_table(inventory) is None:
+            return f"no virtual server {inventory.vip}:{inventory.port} in the IPVS table"
+        if told.holds(inventory.vip) and told.vrrp in ("BACKUP", "FAULT", "STOP"):
+            return f"holds the VIP though VRRP says {told.vrrp}"
+    return None
+
+
+def remarks(inventory: Inventory, rows: list[Row]) -> list[str]:
+    """What is wrong with the lab as a whole, a sentence each."""
+    holders = [one.name for one in rows if one.holds_vip]
+    if not holders:
+        return [f"No director holds the VIP {inventory.vip}."]
+    if len(holders) > 1:
+        return [f"{' and '.join(holders)} hold the VIP {inventory.vip} at the same time (split brain)."]
+    return []
