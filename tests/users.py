@@ -49,11 +49,15 @@ class User:
         subprocess.run(["chown", "-R", f"{self.name}:", str(path)], check=True)
 
     def processes(self) -> list[str]:
-        """What runs under this account or under its subordinate numbers."""
+        """What runs under this account or under its subordinate numbers; the dead who wait for init do not."""
         number = pwd.getpwnam(self.name).pw_uid
-        shown = subprocess.run(["ps", "-eo", "uid=,args="], capture_output=True, text=True, check=True)
-        rows = (line.split(None, 1) for line in shown.stdout.splitlines())
-        return [words for uid, words in rows if int(uid) == number or 700000 <= int(uid) <= 765535]
+        shown = subprocess.run(["ps", "-eo", "uid=,stat=,args="], capture_output=True, text=True, check=True)
+        rows = (line.split(None, 2) for line in shown.stdout.splitlines())
+        return [
+            words
+            for uid, state, words in rows
+            if not state.startswith("Z") and (int(uid) == number or 700000 <= int(uid) <= 765535)
+        ]
 
 
 @contextmanager

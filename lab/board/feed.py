@@ -176,9 +176,12 @@ class Feed:
 
     def _note_change(self, at: float, machine: str, state: str | None) -> None:
         last = self._last_change(machine)
-        # The journal knows exactly when; a look at the machine that was older says nothing new.
+        change = VrrpChange(at=at, machine=machine, state=state)
         if last is None or (last.state != state and last.at <= at):
-            self._vrrp.append(VrrpChange(at=at, machine=machine, state=state))
+            self._vrrp.append(change)
+        elif last.state == state and at < last.at:
+            # The journal knows exactly when, but is sometimes read later than the machine was looked at.
+            self._vrrp[self._vrrp.index(last)] = change
 
     def _last_change(self, machine: str) -> VrrpChange | None:
         return next((change for change in reversed(self._vrrp) if change.machine == machine), None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sys
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
@@ -69,13 +70,17 @@ def become(stack: Stack, argv: list[str], environment: dict[str, str]) -> None:
     os.execvpe(command[0], command, environment)  # noqa: S606  the user's own command
 
 
-def beside(name: str) -> RunningLab:
+def beside(name: str, *, carrying: socket.socket | None = None) -> RunningLab:
     """The running lab, in a process that reaches its machines: this one, or this command started again there.
+
+    Args:
+        name: of the stack.
+        carrying: a socket that the command started again finds as its standard input.
 
     Raises:
         LabError: it is not up.
     """
-    doorway.step_through(paths_of(name))
+    doorway.step_through(paths_of(name), carrying=carrying)
     stack = existing(name)
     return RunningLab(recall.inventory(stack), access_of(stack), stack.paths.stack_dir)
 

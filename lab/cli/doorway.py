@@ -4,6 +4,8 @@ What is imported here is imported twice by each such command, so it is little.
 """
 
 import os
+import socket
+import stat
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +16,7 @@ from lab.host.paths import StackPaths, project_dir
 # Set in the process that runs beside the machines; its value is the stack.
 _BESIDE = "LVS_DR_LAB_BESIDE"
 # What works without the machines, or goes its own way to them.
-_OUTSIDE = {"setup", "up", "down", "image", "shell", "exec", "bundle"}
+_OUTSIDE = {"setup", "up", "down", "image", "shell", "exec", "board"}
 
 
 def is_beside(stack: str) -> bool:
@@ -22,8 +24,22 @@ def is_beside(stack: str) -> bool:
     return os.environ.get(_BESIDE) == stack
 
 
-def step_through(paths: StackPaths) -> None:
+def carried_socket() -> socket.socket | None:
+    """The listening socket that this process was started with, if it was."""
+    if not stat.S_ISSOCK(os.fstat(0).st_mode):
+        return None
+    carried = socket.socket(fileno=os.dup(0))
+    # A terminal that is a socket, as some programs give, does not listen.
+    listens = carried.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    return carried if listens else None
+
+
+def step_through(paths: StackPaths, *, carrying: socket.socket | None = None) -> None:
     """Start this command again beside the machines, in place of this process; return if it is there.
+
+    Args:
+        paths: of the stack.
+        carrying: a socket that becomes its standard input. It stays in the network it was made in.
 
     Raises:
         LabError: the stack is not up.
@@ -33,6 +49,8 @@ def step_through(paths: StackPaths) -> None:
     if sandbox := whereabouts.existing(paths):
         command = sandbox.command([sys.executable, "-m", "lab.cli", *sys.argv[1:]])
         sys.stdout.flush()
+        if carrying:
+            os.dup2(carrying.fileno(), 0)
         os.execvpe(command[0], command, dict(os.environ) | {_BESIDE: paths.stack})  # noqa: S606
 
 

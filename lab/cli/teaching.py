@@ -1,12 +1,18 @@
 """Breaking a lab on purpose, measuring it, and putting it back."""
 
+import asyncio
 import json
+import socket
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from lab.board.app import serve
+from lab.board.feed import Feed
+from lab.board.watch import Watch
+from lab.cli import doorway
 from lab.cli.common import JsonOption, StackOption, beside, out, run, say
 from lab.errors import LabError
 from lab.operate import repair as repairing
@@ -21,6 +27,44 @@ drill_app = typer.Typer(no_args_is_help=True, help="Faults and changes, measured
 
 
 challenge_app = typer.Typer(no_args_is_help=True, help="Hidden faults to find and to mend.")
+
+
+@app.command()
+def board(
+    stack: StackOption = "dev",
+    port: Annotated[
+        int, typer.Option(help="Of the page, on this computer alone.", min=1024, max=65535)
+    ] = 8021,
+    interval: Annotated[
+        float,
+        typer.Option(help="Seconds between two requests that the board shows; 0: none of its own.", min=0),
+    ] = 0.25,
+) -> None:
+    """Show the lab live on a web page for the projector; Ctrl-C ends it."""
+    # The page is for this computer's browser, the lab is in namespaces of its own: the socket goes along.
+    listening = doorway.carried_socket() or _listening(port)
+    lab = beside(stack, carrying=listening)
+    feed = Feed()
+    say(f"the board is at http://127.0.0.1:{listening.getsockname()[1]}/ (Ctrl-C ends it)")
+
+    async def work() -> None:
+        watching = asyncio.create_task(Watch(lab, feed, interval=interval).run())
+        try:
+            await serve(feed, listening)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    run(work())
+
+
+def _listening(port: int) -> socket.socket:
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise LabError(
+            f"port {port} of this computer cannot be used: {error.strerror}.\n    Choose another with --port."
+        ) from None
 
 
 @app.command()

@@ -106,7 +106,7 @@ class FakeLab:
                 active=self._turn % 4,
                 inactive=10 + self._turn % 7,
             )
-            for server in self.of(Role.REAL_SERVER)
+            for server in (*self.of(Role.REAL_SERVER), *self.of(Role.SORRY_SERVER))
             if server.name in self.weights
         )
         tables = {one.name: rows for one in self.of(Role.DIRECTOR) if self.states[one.name].reachable}

@@ -229,3 +229,13 @@ def test_an_unreachable_director_is_in_no_state(feed: Feed, fake: FakeLab, clock
     fake.tell()
     last = feed.snapshot().vrrp[-1]
     assert (last.machine, last.state) == ("master", None)
+
+
+def test_the_journal_corrects_when_it_was(feed: Feed, fake: FakeLab, clock: Clock) -> None:
+    fake.tell()
+    clock.now += 5
+    fake.change("backup", vrrp="MASTER", holds_vip=True)
+    fake.tell()
+    fake.event("backup", "vrrp", "Entering MASTER STATE", state="MASTER", at=clock.now - 0.7)
+    changes = [one for one in feed.snapshot().vrrp if one.machine == "backup"]
+    assert [(one.state, one.at - clock.now) for one in changes][1:] == [("MASTER", pytest.approx(-0.7))]

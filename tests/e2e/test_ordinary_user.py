@@ -9,7 +9,7 @@ import psutil
 import pytest
 import yaml
 
-from lab.host.guest_image import image_path
+from lab.host import guest_image
 from lab.host.paths import cache_dir
 from tests.e2e.harness import MEASURED, checkout
 from tests.users import User, ordinary_user
@@ -17,6 +17,7 @@ from tests.users import User, ordinary_user
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 SMALL = {
+    "lvs-dr-lab:image": "debian",
     "lvs-dr-lab:directors": [{"name": "master", "address": "192.168.1.21", "priority": 150}],
     "lvs-dr-lab:servers": [{"name": "server1", "address": "192.168.1.50"}],
     "lvs-dr-lab:client": {"address": "192.168.1.100", "extra_addresses": 1},
@@ -30,7 +31,7 @@ def newcomer(user: User, **settings: object) -> Path:
     (tree / "Pulumi.small.yaml").write_text(yaml.safe_dump({"config": small}), encoding="utf-8")
     cache = user.home / ".cache" / "lvs-dr-lab"
     shutil.copytree(cache_dir() / "engine", cache / "engine", symlinks=True)
-    image = image_path(cache_dir() / "images")
+    image = guest_image.build(cache_dir() / "images", print)
     (cache / "images").mkdir(parents=True)
     shutil.copy2(image, cache / "images" / image.name)
     user.owns(user.home)

@@ -43,9 +43,9 @@ export function connect(url, onMessage, onLink) {
       mine.addEventListener(kind, (message) => {
         if (mine !== source) return;
         heard();
-        onMessage(kind, JSON.parse(message.data));
-        // The snapshot has replaced all that was stale.
+        // The snapshot replaces all that was stale.
         if (kind === "snapshot") told("live");
+        onMessage(kind, JSON.parse(message.data));
       });
     }
     mine.addEventListener("error", () => mine === source && lost());

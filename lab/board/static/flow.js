@@ -65,7 +65,8 @@ export class Flow {
 
   #allowed(failed) {
     const now = performance.now();
-    this.allowance = Math.min(MOST_PER_SECOND, this.allowance + ((now - this.refilled) / 1000) * MOST_PER_SECOND);
+    const fresh = ((now - this.refilled) / 1000) * MOST_PER_SECOND;
+    this.allowance = Math.min(MOST_PER_SECOND, this.allowance + fresh);
     this.refilled = now;
     if (this.packets.length >= MOST_IN_FLIGHT && !failed) return false;
     if (this.allowance < 1) return false;

@@ -29,7 +29,8 @@ export function layOut({ directors, servers, client }, { width, height, u }) {
   const each = (width - pad - left) / Math.max(directors.length, 1);
   const directorW = Math.min(each - 1 * u, 16.5 * u);
   directors.forEach((director, place) => {
-    boxes.set(director.name, box(left + (place + 0.5) * each - directorW / 2, directorsTop, directorW, directorH));
+    const x = left + (place + 0.5) * each - directorW / 2;
+    boxes.set(director.name, box(x, directorsTop, directorW, directorH));
   });
 
   rows.forEach((row, level) => {
@@ -45,7 +46,15 @@ export function layOut({ directors, servers, client }, { width, height, u }) {
   return {
     boxes,
     two,
-    bus: { y: bus, x1: pad, x2: width - pad, thick: 1.7 * u, drop: (two ? 1.2 : 1.5) * u, lane: (two ? 0.34 : 0.42) * u },
+    bus: {
+      y: bus,
+      x1: pad,
+      x2: width - pad,
+      thick: 1.7 * u,
+      drop: (two ? 1.2 : 1.5) * u,
+      /** Requests go this far above the middle, answers as far below. */
+      lane: (two ? 0.34 : 0.42) * u,
+    },
     /** Where the VIP waits when no director holds it. */
     nowhere: { x: (left + width - pad) / 2, y: bus },
   };
@@ -65,7 +74,7 @@ function box(x, y, w, h) {
 /**
  * The way of one request: from the client through the director to the server.
  *
- * @returns {{x: number, y: number}[]} corners of the line; `turn` is the place of the director in it
+ * @returns {{x: number, y: number}[]} corners of the line; the director is the fifth of them
  */
 export function requestPath(layout, client, director, server) {
   const { bus } = layout;

@@ -56,20 +56,22 @@ function tick() {
 
 function showLink() {
   const box = byId("link");
-  let [level, words] = ["ok", "live"];
+  let [level, words, banner] = ["ok", "live", ""];
   if (link === "connecting") [level, words] = ["warn", "connecting"];
   else if (link === "lost") {
     const seconds = Math.floor((Date.now() - lostAt) / 1000);
-    [level, words] = ["bad", `connection lost ${seconds} s ago, trying again`];
+    [level, words] = ["bad", "connection lost"];
+    banner = `Connection lost ${seconds} s ago. What is shown is old. Trying again.`;
   } else if (model.state && model.now() - model.state.at > OLD_NEWS) {
-    [level, words] = ["warn", `no look at the lab for ${Math.floor(model.now() - model.state.at)} s`];
-  } else if (!model.lab) [level, words] = ["warn", "connected, waiting for the lab"];
+    [level, words] = ["warn", "no news"];
+    banner = `Nobody has looked at the lab for ${Math.floor(model.now() - model.state.at)} s.`;
+  } else if (!model.lab) [level, words] = ["warn", "no lab yet"];
   box.dataset.level = level;
   document.documentElement.dataset.link = link;
-  // Seconds would be read aloud each second: only what is lost, or not, is a status.
-  const spoken = words.replace(/ \d+ s ago/, "");
-  if (box.getAttribute("aria-label") !== spoken) box.setAttribute("aria-label", spoken);
   if (box.textContent !== words) box.textContent = words;
+  byId("banner").hidden = !banner;
+  byId("banner").dataset.level = level;
+  byId("banner").textContent = banner;
 }
 
 /** Say aloud and in words that the VIP has moved. */
@@ -150,7 +152,8 @@ function toggleTime() {
 }
 
 function toggleFullScreen() {
-  const done = document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen();
+  const full = document.fullscreenElement;
+  const done = full ? document.exitFullscreen() : document.documentElement.requestFullscreen();
   done.catch(() => {
     // Not allowed here; the board works in a window as well.
   });

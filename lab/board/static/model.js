@@ -5,6 +5,11 @@ const MOST_EVENTS = 200;
 const MOST_DRILL_REQUESTS = 12_000;
 const MOST_REQUESTS = 20_000;
 
+/** A machine may be called `constructor`, which every object has. */
+function own(object, key) {
+  return object && Object.hasOwn(object, key) ? object[key] : undefined;
+}
+
 /** The state of the lab as far as it has been told. Times are seconds on the operator's clock. */
 export class Model {
   constructor() {
@@ -130,6 +135,8 @@ export class Model {
   #change(at, machine, state) {
     const last = this.#lastChange(machine);
     if (!last || (last.state !== state && last.at <= at)) this.vrrp.push({ at, machine, state });
+    // The journal knows exactly when, but is sometimes read later than the machine was looked at.
+    else if (last.state === state && at < last.at) last.at = at;
     if (this.vrrp.length > 400) this.vrrp.shift();
   }
 
@@ -164,7 +171,7 @@ export class Model {
 
   /** @returns {any | undefined} how a machine is; undefined if nobody has looked yet */
   stateOf(name) {
-    return this.state?.machines[name];
+    return own(this.state?.machines, name);
   }
 
   /** @returns {string[]} names of the directors that hold the VIP */
@@ -182,9 +189,13 @@ export class Model {
    *   that of the first that can be asked
    */
   get table() {
-    const tables = this.state?.tables ?? {};
     const [holder] = this.holders;
-    return tables[holder ?? this.directors.find((one) => tables[one.name])?.name];
+    return this.tableOf(holder ?? this.directors.find((one) => this.tableOf(one.name))?.name);
+  }
+
+  /** @returns {any[] | undefined} the IPVS table of a director, if it could be asked */
+  tableOf(director) {
+    return own(this.state?.tables, director);
   }
 
   /** @returns {number} requests a second over the last whole seconds */

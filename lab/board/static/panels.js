@@ -1,7 +1,7 @@
 /** Header, counters, events and measures: everything that is not drawn. */
 
 import { html, markOf, svg, swatch, CROSS } from "./marks.js";
-import { EVENT_KINDS, promiseOf, valueOf, whereTheVipIs } from "./words.js";
+import { promiseOf, tagOf, valueOf, whereTheVipIs } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -42,7 +42,6 @@ export function showFigures(model) {
   say(byId("rate"), rate < 9.95 ? rate.toFixed(1) : String(Math.round(rate)));
   say(byId("failures"), String(model.failed));
   byId("failures-box").dataset.level = model.failed ? "bad" : "idle";
-  say(byId("sampled"), rate > 20 ? `20 of ${Math.round(rate)} requests/s are drawn` : "");
 }
 
 /** A bar for each server and one for what was not answered. */
@@ -137,7 +136,7 @@ export class Events {
     if (event.state) item.dataset.state = event.state;
     const head = html("span", "who");
     head.append(html("time", "", clock), html("strong", "", event.machine));
-    head.append(html("span", event.state ? "state" : "kind", event.state ?? EVENT_KINDS[event.kind] ?? event.kind));
+    head.append(html("span", event.state ? "state" : "kind", tagOf(event)));
     item.append(head, html("span", "text", event.text));
     return item;
   }
@@ -157,7 +156,8 @@ export function showTimeHead(model, ofDrill) {
   const shown = ofDrill && drill;
   say(byId("time-title"), shown ? drill.title : "The last minute");
   byId("time-panel").dataset.phase = shown ? drill.phase : "";
-  let note = "";
+  const rate = model.rate();
+  let note = rate > 20 ? `only 20 of ${Math.round(rate)} requests/s are drawn` : "";
   if (shown) {
     const lost = model.drillRequests.filter((request) => request.server === null).length;
     const seconds = Math.max(0, Math.floor(model.now() - drill.began));

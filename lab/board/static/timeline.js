@@ -10,6 +10,12 @@ import { colour, unit } from "./theme.js";
 const MINUTE = 60;
 // Radius in rem below which single marks would only be a smear: then lanes show density.
 const LEAST_RADIUS = 0.14;
+const FILLS = new Map([
+  ["MASTER", "vip"],
+  ["BACKUP", "quiet"],
+  ["FAULT", "bad"],
+  ["STOP", "stopped"],
+]);
 
 /**
  * @typedef {{
@@ -28,10 +34,13 @@ export function spanOf(model, ofDrill) {
   const { directors, servers, vrrp, drill } = model;
   if (!ofDrill || !drill) {
     const events = model.events.map((message) => message.event);
-    return { begin: now - MINUTE, end: now, now, origin: null, directors, servers, requests: model.requests, events, vrrp, bands: [] };
+    const { requests } = model;
+    const begin = now - MINUTE;
+    return { begin, end: now, now, origin: null, directors, servers, requests, events, vrrp, bands: [] };
   }
   const { drillRequests: requests, drillEvents: events } = model;
-  const last = Math.max(requests.at(-1)?.at ?? 0, events.at(-1)?.at ?? 0, ...drill.bands.map((band) => band.end));
+  const ends = drill.bands.map((band) => band.end);
+  const last = Math.max(requests.at(-1)?.at ?? 0, events.at(-1)?.at ?? 0, ...ends);
   const reached = drill.phase === "running" ? Math.max(now, last) : last;
   const least = drill.phase === "running" ? (drill.seconds ?? 20) : 5;
   // In steps, so that the scale does not creep while somebody points at it.
@@ -212,12 +221,18 @@ export class Timeline {
     for (const event of span.events) {
       if (!isAction(event) || event.at < span.begin || event.at > span.end) continue;
       const x = this.#x(event.at);
-      if (taken.some((one) => x > one.begin - u && x < one.end + u)) continue;
-      const next = Math.min(this.right, ...taken.filter((one) => one.begin > x).map((one) => one.begin - u));
-      if (next - x < 5 * u) continue;
-      const words = this.#shorten(event.text, next - x);
-      this.#say(words, x, 0.65 * u, 0.95, this.ink, "left", true);
-      taken.push({ begin: x, end: x + context.measureText(words).width });
+      const words = this.#shorten(event.text, 26 * u);
+      const wide = context.measureText(words).width;
+      // To the right of its line, or else to the left, or else the log must do.
+      const free = [x, x - wide].find(
+        (begin) =>
+          begin >= 0.5 * u &&
+          begin + wide <= this.right &&
+          taken.every((one) => begin + wide < one.begin - u || begin > one.end + u),
+      );
+      if (free === undefined) continue;
+      this.#say(words, free, 0.65 * u, 0.95, this.ink, "left", true);
+      taken.push({ begin: free, end: free + wide });
     }
   }
 
@@ -247,7 +262,7 @@ export class Timeline {
     const { context, u } = this;
     context.lineWidth = 0.1 * u;
     context.strokeStyle = state === "MASTER" ? colour("vip-edge") : this.muted;
-    context.fillStyle = { MASTER: colour("vip"), BACKUP: colour("quiet"), FAULT: colour("bad"), STOP: colour("stopped") }[state] ?? "transparent";
+    context.fillStyle = FILLS.has(state) ? colour(FILLS.get(state)) : "transparent";
     if (state === null) context.setLineDash([0.35 * u, 0.3 * u]);
     context.beginPath();
     context.roundRect(x, y, w, h, 0.25 * u);

@@ -7,6 +7,8 @@ import { clientStatus, directorStatus, serverStatus } from "./words.js";
 
 // Seconds that a way stays drawn after the last request that took it.
 const WARM = 4;
+// Width in rem below which a box gets the shorter words.
+const ROOMY = 11;
 
 /** Draws machines, the segment, the VIP and the ways that packets take. */
 export class Topology {
@@ -22,10 +24,12 @@ export class Topology {
     this.views = new Map();
     this.badges = new Map();
     this.used = new Map();
-    picture.addEventListener("focusin", (event) => this.#tell(event.target));
-    picture.addEventListener("pointerover", (event) => this.#tell(event.target));
-    picture.addEventListener("focusout", () => this.#tell(null));
-    picture.addEventListener("pointerleave", () => this.#tell(null));
+    // Not on the picture: an SVG that listens for focus would itself get it.
+    const around = picture.parentElement;
+    around.addEventListener("focusin", (event) => this.#tell(event.target));
+    around.addEventListener("pointerover", (event) => this.#tell(event.target));
+    around.addEventListener("focusout", () => this.#tell(null));
+    around.addEventListener("pointerleave", () => this.#tell(document.activeElement));
   }
 
   /**
@@ -89,10 +93,9 @@ export class Topology {
 
   #drawBus(layer) {
     const { bus } = this.layout;
-    const half = bus.thick / 2;
-    layer.append(
-      svg("rect", { class: "bus", x: bus.x1, y: bus.y - half, width: bus.x2 - bus.x1, height: bus.thick, rx: half }),
-    );
+    const height = bus.thick;
+    const width = bus.x2 - bus.x1;
+    layer.append(svg("rect", { class: "bus", x: bus.x1, y: bus.y - height / 2, width, height, rx: height / 2 }));
   }
 
   #drawDrops(layer) {
@@ -101,7 +104,8 @@ export class Topology {
       const below = box.y > bus.y;
       const y1 = below ? bus.y : box.y + box.h;
       const y2 = below ? box.y : bus.y;
-      const drop = svg("rect", { class: "drop", x: box.cx - bus.drop / 2, y: y1, width: bus.drop, height: y2 - y1 });
+      const x = box.cx - bus.drop / 2;
+      const drop = svg("rect", { class: "drop", x, y: y1, width: bus.drop, height: y2 - y1 });
       this.views.get(name).drop = drop;
       layer.append(drop);
     }
@@ -115,7 +119,8 @@ export class Topology {
     const box = this.layout.boxes.get(machine.name);
     const group = svg("g", { class: `machine ${kind}`, tabindex: 0, role: "img" });
     group.dataset.machine = machine.name;
-    group.append(svg("rect", { class: "box", x: box.x, y: box.y, width: box.w, height: box.h, rx: 0.6 * this.u }));
+    const { x, y, w: width, h: height } = box;
+    group.append(svg("rect", { class: "box", x, y, width, height, rx: 0.6 * this.u }));
     const view = { machine, kind, box, group, texts: {} };
     this.views.set(machine.name, view);
     return view;
@@ -134,10 +139,20 @@ export class Topology {
     const pillW = Math.min(7.1 * u, w * 0.46);
     const { two } = this.layout;
     const [top, ...lines] = this.#standing();
-    view.pill = svg("rect", { class: "pill", x: x + w - pillW - 0.5 * u, y: y + (top - 1.42) * u, width: pillW, height: (two ? 1.75 : 1.9) * u, rx: 0.4 * u });
-    view.group.append(view.pill);
+    const right = x + w - 0.5 * u;
+    const pill = svg("rect", {
+      class: "pill",
+      x: right - pillW,
+      y: y + (top - 1.42) * u,
+      width: pillW,
+      height: (two ? 1.75 : 1.9) * u,
+      rx: 0.4 * u,
+    });
+    view.group.append(pill);
     this.#write(view, "name", x + 0.9 * u, y + top * u, 1.5, w - pillW - 1.9 * u);
-    this.#write(view, "word", x + w - 0.5 * u - pillW / 2, y + (top - (two ? 0.17 : 0.1)) * u, 1.1, pillW - 0.4 * u, { "text-anchor": "middle" });
+    const middle = { "text-anchor": "middle" };
+    const wordY = y + (top - (two ? 0.17 : 0.1)) * u;
+    this.#write(view, "word", right - pillW / 2, wordY, 1.1, pillW - 0.4 * u, middle);
     this.#write(view, "address", x + 0.9 * u, y + lines[0] * u, 1.05, w - 1.8 * u);
     this.#write(view, "more", x + 0.9 * u, y + lines[1] * u, 1.05, w - 1.8 * u);
     return view.group;
@@ -182,7 +197,8 @@ export class Topology {
     // In a narrow box the last number of the address, beside the name, says enough; in a tiny one the name.
     const tail = two && w > 8.4 * u ? 2.1 * u : 0;
     this.#write(view, "name", x + 2.6 * u, y + lines[0] * u, sizes[0], w - 2.9 * u - tail);
-    if (tail) this.#write(view, "address", x + w - 0.4 * u, y + lines[0] * u, 0.92, tail, { "text-anchor": "end" });
+    const beside = { "text-anchor": "end" };
+    if (tail) this.#write(view, "address", x + w - 0.4 * u, y + lines[0] * u, 0.92, tail, beside);
     if (!two) this.#write(view, "address", left, y + 3.4 * u, 1.05, room);
     this.#write(view, "word", left, y + lines[1] * u, sizes[1], room);
     this.#write(view, "more", left, y + lines[2] * u, sizes[2], room);
@@ -217,9 +233,9 @@ export class Topology {
       view.group.classList.toggle("gone", status.level === "bad" && view.kind !== "director");
       view.group.classList.toggle("away", state?.reachable === false);
       view.drop.classList.toggle("away", state?.reachable === false);
-      const { two } = this.layout;
-      const more = (two && status.shortMore) || status.more;
-      if (view.texts.word) this.#fill(view, "word", (two && status.short) || status.word);
+      const narrow = view.box.w < ROOMY * this.u;
+      const more = (narrow && status.shortMore) || status.more;
+      if (view.texts.word) this.#fill(view, "word", (narrow && status.short) || status.word);
       this.#fill(view, "more", view.kind === "client" ? status.word || "asks the VIP" : more);
       view.group.setAttribute("aria-label", this.#sentence(view.machine, status));
     }
@@ -271,7 +287,8 @@ export class Topology {
     const u = this.u;
     const group = svg("g", { class: "vip", role: "img" });
     if (place === 0) group.id = "vip";
-    const words = this.#text(`VIP ${this.model.lab.vip}`, 0, 0.42 * u, "", { size: 1.2, "text-anchor": "middle" });
+    const middle = { size: 1.2, "text-anchor": "middle" };
+    const words = this.#text(`VIP ${this.model.lab.vip}`, 0, 0.42 * u, "", middle);
     group.append(words);
     this.badgeLayer.append(group);
     const width = words.getComputedTextLength() + 2 * u;
@@ -311,7 +328,8 @@ export class Topology {
   }
 
   #route(points, kind) {
-    const line = svg("polyline", { points: points.map(({ x, y }) => `${x},${y}`).join(" "), class: `route ${kind}` });
+    const corners = points.map(({ x, y }) => `${x},${y}`).join(" ");
+    const line = svg("polyline", { points: corners, class: `route ${kind}` });
     this.routes.append(line);
     return line;
   }
@@ -339,7 +357,9 @@ export class Topology {
       for (const [director, line] of requests) line.classList.toggle("warm", warm && director === holder);
     }
     this.clientTip?.classList.toggle("warm", any);
-    for (const [director, tip] of this.directorTips ?? []) tip.classList.toggle("warm", any && director === holder);
+    for (const [director, tip] of this.directorTips ?? []) {
+      tip.classList.toggle("warm", any && director === holder);
+    }
   }
 
   #tell(target) {
@@ -351,7 +371,7 @@ export class Topology {
     const { machine } = view;
     const state = this.model.stateOf(machine.name);
     const parts = [this.#sentence(machine, this.#statusOf(view)), machine.mac];
-    if (machine.role !== "client" && machine.role !== "director") parts.push(`configured weight ${machine.weight ?? "?"}`);
+    if (machine.weight !== null) parts.push(`configured weight ${machine.weight}`);
     if (state?.note) parts.push(state.note);
     this.detail.textContent = [...new Set(parts)].join(" · ");
   }

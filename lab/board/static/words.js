@@ -35,9 +35,12 @@ export function serverStatus(model, server) {
 function placeInTable(server, table, row) {
   if (!table) return { level: "idle", word: "table unknown" };
   if (server.role === "sorry-server") {
-    return row ? { level: "warn", word: "answering for all", short: "answering" } : { level: "idle", word: "standing by" };
+    if (!row) return { level: "idle", word: "standing by" };
+    return { level: "warn", word: "answering for all", short: "answering" };
   }
-  if (!row) return { level: "bad", word: "removed from table", short: "removed", shortMore: "from the table" };
+  if (!row) {
+    return { level: "bad", word: "removed from table", short: "removed", shortMore: "from the table" };
+  }
   if (row.weight === 0) return { level: "warn", word: "weight 0: draining", short: "draining" };
   return { level: "ok", word: `up, weight ${row.weight}` };
 }
@@ -51,10 +54,11 @@ export function directorStatus(model, director) {
   const state = model.stateOf(director.name);
   if (!state) return { level: "idle", word: "?", more: "not looked at yet" };
   if (!state.reachable) return { level: "bad", word: "unreachable", more: state.note };
-  const table = model.state.tables[director.name];
+  const table = model.tableOf(director.name);
   const count = `priority ${director.priority ?? "?"}, ${table ? `${table.length} in table` : "no table"}`;
   if (state.service !== "active" && state.service !== "unknown") {
-    return { level: "bad", word: state.vrrp ?? state.service, more: state.note || `keepalived ${state.service}` };
+    const more = state.note || `keepalived ${state.service}`;
+    return { level: "bad", word: state.vrrp ?? state.service, more };
   }
   const level = { MASTER: "ok", BACKUP: "idle" }[state.vrrp] ?? "bad";
   return { level: state.note ? "warn" : level, word: state.vrrp ?? "no VRRP", more: state.note || count };
@@ -85,8 +89,21 @@ export function whereTheVipIs(model) {
   return { level: "bad", before: "Split brain: ", who: holders.join(" and "), after: "" };
 }
 
-/** Kinds of events as a trainee calls them. */
-export const EVENT_KINDS = { vrrp: "VRRP", check: "health check", action: "drill step", restore: "repair" };
+// As a trainee calls them.
+const EVENT_KINDS = new Map([
+  ["vrrp", "VRRP"],
+  ["check", "health check"],
+  ["action", "drill step"],
+  ["restore", "repair"],
+]);
+
+/**
+ * @param {any} event
+ * @returns {string} its state, or what kind it is of
+ */
+export function tagOf(event) {
+  return event.state ?? EVENT_KINDS.get(event.kind) ?? event.kind;
+}
 
 /**
  * @param {any} measure

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lab.errors import LabError
 from lab.operate import outputs
 from lab.operate.checks import Result, borrow, fresh_sources
 from lab.operate.drills.base import Drill
-from lab.operate.drills.stage import Listener, Stage
+from lab.operate.drills.live import LiveDrill, Teller
+from lab.operate.drills.stage import Stage
 from lab.operate.exercise import Logbook
 from lab.operate.guests import Guests
-from lab.operate.recording import Measure, Recording
+from lab.operate.recording import Band, Event, Measure, Recording, Request
 from lab.operate.repair import repair, verify
 from lab.operate.running import RunningLab
 from lab.operate.timeline import draw
@@ -46,7 +48,6 @@ async def run_drills(
     drills: Iterable[Drill],
     say: Say,
     done: Callable[[Outcome], None],
-    listen: Listener = lambda _: None,
 ) -> list[Outcome]:
     """Run drills one after the other: healthy lab, fault, measurement, restoring, healthy lab.
 
@@ -55,7 +56,6 @@ async def run_drills(
         drills: which.
         say: hears what is being done.
         done: hears of each drill when it has ended and the lab is whole again.
-        listen: hears every request and event as it is seen.
 
     Raises:
         LabError: the lab is too small, not healthy or in use; or restoring failed, and then how to go on.
@@ -72,13 +72,23 @@ async def run_drills(
                 if reason := drill.why_not(lab.inventory):
                     raise LabError(f"drill {drill.name} cannot run here: {reason}.")
                 sources = await _sources(guests)
-                stage = Stage(lab, guests, logbook, logbook.begin("drill", drill.name), listen)
+                stage = Stage(lab, guests, logbook, logbook.begin("drill", drill.name))
                 outcomes.append(await _run(stage, drill, sources, say))
                 done(outcomes[-1])
     return outcomes
 
 
 async def _run(stage: Stage, drill: Drill, sources: Sequence[str], say: Say) -> Outcome:
+    teller = Teller(stage.lab.directory, stage.began)
+
+    def listen(told: Request | Event | Band) -> None:
+        if isinstance(told, Band):
+            teller.drill(_live(stage, drill, "running"))
+        else:
+            teller.hear(told)
+
+    stage.listen = listen
+    teller.drill(_live(stage, drill, "running"))
     try:
         async with stage.watching(sources, drill.interval):
             # Two turns of all addresses: who is pinned where is known then.
@@ -87,11 +97,33 @@ async def _run(stage: Stage, drill: Drill, sources: Sequence[str], say: Say) -> 
             measured = await drill.run(stage)
             await asyncio.sleep(_WARM_UP)
             seconds = stage.now()
+        recording = _recording(drill, stage, seconds, measured)
+        teller.drill(_live(stage, drill, "done", recording.measures))
+    except BaseException:
+        teller.drill(_live(stage, drill, "failed"))
+        raise
     finally:
         # Also on Ctrl-C: what was broken is mended before anything else.
         await asyncio.shield(asyncio.ensure_future(_restore(stage, say)))
-    recording = _recording(drill, stage, seconds, measured)
+        teller.close()
     return Outcome(recording, _write(stage.lab.directory / "drills", recording))
+
+
+def _live(
+    stage: Stage,
+    drill: Drill,
+    phase: Literal["running", "done", "failed"],
+    measures: tuple[Measure, ...] = (),
+) -> LiveDrill:
+    return LiveDrill(
+        name=drill.name,
+        title=drill.title,
+        phase=phase,
+        began=stage.began,
+        seconds=drill.seconds,
+        bands=tuple(stage.bands),
+        measures=measures,
+    )
 
 
 async def _restore(stage: Stage, say: Say) -> None:
@@ -125,7 +157,7 @@ async def restore(lab: RunningLab, say: Say) -> str | None:
         if found.kind != "drill":
             raise LabError(f"the lab is in {found.in_words()}.\n    `lab challenge reset` puts it back.")
         async with lab.guests() as guests:
-            stage = Stage(lab, guests, logbook, found, lambda _: None)
+            stage = Stage(lab, guests, logbook, found)
             await _restore(stage, say)
     return found.in_words()
 

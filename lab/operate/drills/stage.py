@@ -20,7 +20,7 @@ from lab.operate.running import RunningLab
 from lab.operate.traffic import GIVE_UP, probe
 from lab.topology import Role
 
-Listener = Callable[[Request | Event], None]
+Listener = Callable[[Request | Event | Band], None]
 
 # Seconds between two looks at what has already arrived here, and between two questions to a machine.
 _GLANCE = 0.02
@@ -30,9 +30,7 @@ _ASK_AGAIN = 0.25
 class Stage:
     """One drill's hold on the lab. All times are seconds since the recording began."""
 
-    def __init__(
-        self, lab: RunningLab, guests: Guests, logbook: Logbook, exercise: Exercise, listen: Listener
-    ) -> None:
+    def __init__(self, lab: RunningLab, guests: Guests, logbook: Logbook, exercise: Exercise) -> None:
         self.lab = lab
         self.guests = guests
         self.inventory: Inventory = lab.inventory
@@ -43,7 +41,8 @@ class Stage:
         self.sources: Sequence[str] = ()
         self.logbook = logbook
         self._exercise = exercise
-        self._listen = listen
+        self.listen: Listener = lambda _: None
+        """Hears every request and event as it is seen."""
         self._tasks: list[asyncio.Task[None]] = []
         self._probing: asyncio.Task[None] | None = None
 
@@ -129,6 +128,7 @@ class Stage:
     def band(self, begin: float, end: float, label: str) -> None:
         """Mark the span in which something is promised to end."""
         self.bands.append(Band(begin=begin, end=end, label=label))
+        self.listen(self.bands[-1])
 
     async def until(self, condition: Callable[[], bool], within: float) -> float | None:
         """Wait for something that arrives here by itself; returns when it did, ``None`` if not in time."""
@@ -272,7 +272,7 @@ class Stage:
     def _hear_request(self, request: Request) -> None:
         own = request.model_copy(update={"at": request.at - self.began})
         self.requests.append(own)
-        self._listen(own)
+        self.listen(own)
 
     def is_now(self, director: str, state: str, *, at: float | None = None) -> None:
         """Note a director's state that no journal tells: at the beginning, or ``OFF``."""
@@ -286,4 +286,4 @@ class Stage:
 
     def _hear_event(self, event: Event) -> None:
         self.events.append(event)
-        self._listen(event)
+        self.listen(event)

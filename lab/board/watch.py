@@ -1,0 +1,168 @@
+"""Looks at a running lab and tells the board: journals as they grow, states, traffic, a running drill."""
+
+import asyncio
+import json
+import time
+
+from lab.board.feed import Feed
+from lab.board.messages import (
+    DrillMessage,
+    DrillStatus,
+    EventMessage,
+    LabMessage,
+    MachineState,
+    RequestsMessage,
+    Service,
+    StateMessage,
+    TableRow,
+    VrrpState,
+)
+from lab.errors import LabError
+from lab.operate import events, status
+from lab.operate.drills.live import live_file
+from lab.operate.exercise import Logbook
+from lab.operate.guests import Guests
+from lab.operate.recording import Event, Request
+from lab.operate.running import RunningLab
+from lab.operate.traffic import probe
+from lab.topology import Role
+
+# Seconds between two looks at all machines; what the journals say is shown at once.
+_LOOK_AGAIN = 2.0
+_PATIENCE = 10.0
+# Seconds between two looks at the file in which a drill tells of itself.
+_GLANCE = 0.1
+
+
+class Watch:
+    """Everything that is followed for one board."""
+
+    def __init__(self, lab: RunningLab, feed: Feed, *, interval: float) -> None:
+        """Watch ``lab`` for ``feed``; ``interval`` seconds between two requests, 0 for none of its own."""
+        self._lab = lab
+        self._feed = feed
+        self._interval = interval
+        self._states: dict[str, MachineState] = {}
+        self._tables: dict[str, tuple[TableRow, ...]] = {}
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        self._feed.publish(LabMessage.of(self._lab.inventory))
+        async with self._lab.guests(connect_timeout=_PATIENCE) as guests, asyncio.TaskGroup() as group:
+            for director in self._lab.inventory.by_role(Role.DIRECTOR):
+                group.create_task(self._follow(guests, director.name))
+            group.create_task(self._look(guests))
+            group.create_task(self._drill())
+            if self._interval:
+                group.create_task(self._ask(guests))
+
+    async def _follow(self, guests: Guests, director: str) -> None:
+        while True:
+            try:
+                async for event in events.follow(guests, director):
+                    self._feed.publish(EventMessage(event=event))
+                    if event.kind == "vrrp":
+                        self._moved(director, event)
+            except LabError:
+                pass
+            await asyncio.sleep(1)
+
+    def _moved(self, director: str, event: Event) -> None:
+        """A director's state changed: the journal is faster than the next look."""
+        known = self._states.get(director)
+        if known is None or event.state not in ("MASTER", "BACKUP", "FAULT", "STOP"):
+            return
+        state: VrrpState = event.state  # type: ignore[assignment]
+        self._states[director] = known.model_copy(
+            update={"vrrp": state, "holds_vip": state == "MASTER", "reachable": True}
+        )
+        self._publish(event.at)
+
+    def _publish(self, at: float) -> None:
+        self._feed.publish(StateMessage(at=at, machines=dict(self._states), tables=dict(self._tables)))
+
+    async def _look(self, guests: Guests) -> None:
+        names = {machine.address: machine.address for machine in self._lab.inventory.machines}
+        while True:
+            at = time.time()
+            for row in await status.look(guests, _PATIENCE):
+                self._states[row.name] = _state(row)
+                if row.role is Role.DIRECTOR and row.reachable:
+                    self._tables[row.name] = tuple(
+                        TableRow(
+                            address=entry.address,
+                            weight=entry.weight,
+                            active=entry.active,
+                            inactive=entry.inactive,
+                        )
+                        for entry in row.servers
+                        if entry.address in names
+                    )
+            self._publish(at)
+            await asyncio.sleep(_LOOK_AGAIN)
+
+    async def _ask(self, guests: Guests) -> None:
+        client = self._lab.inventory.by_role(Role.CLIENT)[0]
+        sources = [client.address, *client.extra_addresses]
+        while True:
+            try:
+                async with probe(guests, sources, interval=self._interval) as running:
+                    async for request in running:
+                        if self._drill_runs():
+                            break
+                        self._feed.publish(RequestsMessage(requests=(request,)))
+            except LabError:
+                pass
+            # A drill counts requests: those of the board would take turns of the scheduler.
+            while self._drill_runs():
+                await asyncio.sleep(_GLANCE)
+            await asyncio.sleep(1)
+
+    def _drill_runs(self) -> bool:
+        try:
+            found = Logbook(self._lab.directory).current()
+        except LabError:
+            return False
+        return found is not None and found.kind == "drill"
+
+    async def _drill(self) -> None:
+        """Follow the file in which drills tell of themselves, line by line."""
+        file, place = live_file(self._lab.directory), 0
+        place = file.stat().st_size if file.exists() else 0
+        rest = ""
+        while True:
+            await asyncio.sleep(_GLANCE)
+            size = file.stat().st_size if file.exists() else 0
+            if size < place:
+                # Another drill has begun its file anew.
+                place, rest = 0, ""
+            if size == place:
+                continue
+            with file.open(encoding="utf-8") as stream:
+                stream.seek(place)
+                *lines, rest = (rest + stream.read()).split("\n")
+                place = stream.tell()
+            for line in lines:
+                self._hear(line)
+
+    def _hear(self, line: str) -> None:
+        kind, told = json.loads(line)
+        if kind == "drill":
+            self._feed.publish(DrillMessage(drill=DrillStatus.model_validate(told)))
+        elif kind == "request":
+            self._feed.publish(RequestsMessage(requests=(Request.model_validate(told),)))
+        elif told["kind"] in ("action", "restore"):
+            # What the directors' journals say is followed already.
+            self._feed.publish(EventMessage(event=Event.model_validate(told)))
+
+
+def _state(row: status.Row) -> MachineState:
+    known: tuple[Service, ...] = ("active", "inactive", "failed")
+    service = (row.service or "").rsplit(" ", 1)[-1]
+    return MachineState(
+        reachable=row.reachable,
+        service=next((one for one in known if one == service), "unknown"),
+        vrrp=row.vrrp if row.vrrp in ("MASTER", "BACKUP", "FAULT", "STOP") else None,
+        holds_vip=row.holds_vip,
+        note=row.fault or row.why_not or "",
+    )

@@ -1,0 +1,75 @@
+"""The board on the real lab, in a real browser: a failover is seen when it happens."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.e2e.harness import LAB, TheLab, eventually
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+
+# Resolves with the browser's time when the backup is drawn as MASTER.
+WATCH = """
+() => new Promise(done => {
+    const word = document.querySelector('.machine[data-machine="backup"] .word');
+    const look = () => { if (word.textContent === 'MASTER') { watcher.disconnect(); done(Date.now()); } };
+    const watcher = new MutationObserver(look);
+    watcher.observe(word, {childList: true, characterData: true, subtree: true});
+    look();
+})
+"""
+
+
+def test_a_failover_is_seen_on_the_page_within_a_second_and_a_half(lab: TheLab, tmp_path: Path) -> None:
+    log = tmp_path / "board.log"
+    with log.open("w") as out:
+        board = subprocess.Popen(
+            [str(LAB), "board", "--port", "18021"],
+            cwd=lab.tree,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    url = "http://127.0.0.1:18021"
+    try:
+        eventually(lambda: "the board is at" in log.read_text(), 60, "the board says where it is")
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1280, "height": 720})
+            complaints: list[str] = []
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.goto(url)
+            word = page.locator('.machine[data-machine="master"] .word', has_text="MASTER")
+            word.wait_for(timeout=60_000)
+            page.wait_for_function(
+                "() => document.querySelectorAll('#counters li').length >= 3", timeout=30_000
+            )
+            lab.beside("sh", "-c", "ssh master systemctl stop keepalived &")
+            seen = page.evaluate(WATCH) / 1000
+            page.wait_for_timeout(1000)
+            page.screenshot(path=str(tmp_path / "failover.png"))
+            snapshot = httpx.get(f"{url}/api/snapshot").json()
+            browser.close()
+        moved = max(
+            change["at"]
+            for change in snapshot["vrrp"]
+            if change["machine"] == "backup" and change["state"] == "MASTER"
+        )
+        lab.note(f"board: a failover is on the page {seen - moved:.2f} s after the VIP moved")
+        assert seen - moved <= 1.5, json.dumps(snapshot["vrrp"])
+        assert complaints == []
+    finally:
+        os.killpg(board.pid, signal.SIGINT)
+        ended = board.wait(30)
+        lab.on("master", "systemctl start keepalived")
+    assert ended in (0, 130), log.read_text()
+    assert not re.search(r"Traceback|Task exception", log.read_text())
+    eventually(lambda: lab.holder() == ["master"], 60, "the master is back")

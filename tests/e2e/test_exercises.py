@@ -1,0 +1,299 @@
+"""What trainers and trainees do with a lab: status, checks, drills, challenges and the everyday tools."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.inventory import Inventory
+from lab.operate.challenges import CHALLENGES
+from lab.operate.challenges.runner import JUDGES
+from lab.operate.checks import CHECKS
+from tests.e2e.harness import TheLab, eventually
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
+
+
+def checked(lab: TheLab, *names: str) -> dict[str, set[str]]:
+    """The checks that do not pass, and on which machines."""
+    done = lab.lab("check", "--json", *names, check=False)
+    results = json.loads(done.stdout)
+    assert {result["check"] for result in results} == (set(names) or {check.name for check in CHECKS})
+    wrong: dict[str, set[str]] = {}
+    for result in results:
+        if result["outcome"] != "passed":
+            wrong.setdefault(result["check"], set()).add(result["machine"])
+    assert done.returncode == (1 if wrong else 0), done.stderr
+    return wrong
+
+
+def test_a_fresh_lab_passes_every_check(lab: TheLab) -> None:
+    begun = time.monotonic()
+    assert checked(lab) == {}
+    lab.note(f"lab check, all of it: {time.monotonic() - begun:.0f} s")
+
+
+def test_status_says_how_every_machine_does(lab: TheLab) -> None:
+    begun = time.monotonic()
+    rows = {row["name"]: row for row in json.loads(lab.lab("status", "--json").stdout)["machines"]}
+    lab.note(f"lab status: {time.monotonic() - begun:.1f} s")
+    assert set(rows) == {"master", "backup", "server1", "server2", "server3", "client"}
+    assert all(row["reachable"] and row["healthy"] for row in rows.values()), rows
+    assert (rows["master"]["vrrp"], rows["master"]["holds_vip"]) == ("MASTER", True)
+    assert (rows["backup"]["vrrp"], rows["backup"]["holds_vip"]) == ("BACKUP", False)
+    assert {entry["weight"] for entry in rows["backup"]["servers"]} == {1}
+    shown = lab.lab("status").stdout
+    assert re.search(r"master +192\.168\.1\.21 +keepalived active +MASTER +VIP", shown)
+
+
+def test_a_machine_that_hangs_holds_up_nobody(lab: TheLab) -> None:
+    lab.virsh("suspend", lab.domain("server3"))
+    try:
+        begun = time.monotonic()
+        rows = {row["name"]: row for row in json.loads(lab.lab("status", "--json").stdout)["machines"]}
+        # Its time-out, and the time that the others take under emulation.
+        assert time.monotonic() - begun < 15 + 15
+        assert [name for name, row in rows.items() if not row["reachable"]] == ["server3"]
+        assert "no answer" in rows["server3"]["why_not"] or "did not answer" in rows["server3"]["why_not"]
+    finally:
+        lab.virsh("resume", lab.domain("server3"))
+    eventually(lambda: lab.on("server3", "true", check=False) == "", 30, "server3 answers again")
+
+
+# What is done, on which machine, and the checks that must fail for it, with those that follow from it.
+BROKEN: dict[str, tuple[str, str, set[str], set[str]]] = {
+    "VIP gone from lo": ("server2", "ip address del 192.168.1.20/32 dev lo", {"dr-settings"}, set()),
+    "ARP answered by a server": (
+        "server1",
+        "sysctl -q -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0",
+        {"dr-settings", "arp"},
+        set(),
+    ),
+    "a file that undoes it at the next boot": (
+        "server3",
+        "echo net.ipv4.conf.all.arp_ignore=0 > /etc/sysctl.d/99-odd.conf",
+        {"dr-files"},
+        set(),
+    ),
+    "a weight changed by hand": (
+        "backup",
+        "ipvsadm -e -t 192.168.1.20:80 -r 192.168.1.51:80 -g -w 9",
+        {"ipvs-table"},
+        set(),
+    ),
+    "keepalived.conf edited, not read": (
+        "master",
+        "sed -i 's/priority 150/priority 90/' /etc/keepalived/keepalived.conf",
+        {"drift"},
+        set(),
+    ),
+    "the mail server's name gone": (
+        "backup",
+        "sed -i 's/mysmtp.laboratorio.com//' /etc/hosts",
+        {"mail", "drift"},
+        set(),
+    ),
+    "keepalived stopped": ("master", "systemctl stop keepalived", {"services", "vip-holder"}, {"ipvs-table"}),
+    "a clock that is wrong": ("client", "date -s '+1 hour' > /dev/null", {"clocks"}, set()),
+}
+STATE = [check.name for check in CHECKS if not check.traffic]
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_check_sees_what_is_broken_and_repair_mends_it(lab: TheLab, fault: str) -> None:
+    machine, command, due, follow = BROKEN[fault]
+    lab.on(machine, command)
+    wrong = checked(lab, *STATE)
+    assert due <= set(wrong) <= due | follow, wrong
+    if fault == "a clock that is wrong":
+        lab.on(machine, "date -s '-1 hour' > /dev/null")
+    if fault.startswith("a file"):
+        lab.on(machine, "rm /etc/sysctl.d/99-odd.conf")
+    lab.lab("repair")
+
+
+def run_drill(lab: TheLab, name: str) -> dict[str, Any]:
+    done = lab.lab("drill", "run", name, "--json", check=False, within=600)
+    (recording,) = json.loads(done.stdout)
+    for measure in recording["measures"]:
+        lab.note(f"drill {name}: {measure['bound']['quantity']}: {measure['value']}")
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr}"
+    return recording
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "who-is-master",
+        "graceful-failover",
+        "crash-failover",
+        "server-stopped",
+        "server-without-vip",
+        "direct-routing",
+        "persistence",
+        "expire-nodest",
+        "curl-from-director",
+    ],
+)
+def test_a_drill_keeps_what_is_promised_and_leaves_a_whole_lab(lab: TheLab, name: str) -> None:
+    recording = run_drill(lab, name)
+    assert len(recording["requests"]) > 10
+    pictures = sorted((lab.tree / ".lab/stacks/dev/drills").glob(f"{name}-*"))
+    assert {picture.suffix for picture in pictures} == {".json", ".svg", ".png"}
+    drawn = ET.parse(next(picture for picture in pictures if picture.suffix == ".svg"))
+    assert recording["title"] in "".join(drawn.getroot().itertext())
+    assert "Nothing" in lab.lab("drill", "restore").stdout or "nothing" in lab.lab("drill", "restore").stdout
+
+
+def test_ctrl_c_in_a_drill_puts_the_lab_back(lab: TheLab) -> None:
+    log = lab.tree / ".lab/stacks/dev/exercise.json"
+    with lab.started("drill", "run", "server-stopped") as process:
+        eventually(lambda: log.exists() and "apache2 is stopped" in log.read_text(), 60, "the fault is made")
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(120) != 0
+    assert not log.exists()
+    assert checked(lab, *STATE) == {}
+
+
+def test_a_drill_that_was_killed_is_named_and_put_back(lab: TheLab) -> None:
+    log = lab.tree / ".lab/stacks/dev/exercise.json"
+    with lab.started("drill", "run", "server-stopped") as process:
+        eventually(lambda: log.exists() and "apache2 is stopped" in log.read_text(), 60, "the fault is made")
+        refused = lab.lab("drill", "run", "who-is-master", check=False)
+        assert refused.returncode == 1
+        assert "this lab is in use: drill server-stopped, begun at" in refused.stderr
+        os.killpg(process.pid, signal.SIGKILL)
+    eventually(lambda: not still_held(lab), 20, "the lock is free")
+    refused = lab.lab("drill", "run", "who-is-master", check=False)
+    assert refused.returncode == 1
+    assert "lab drill restore" in refused.stderr
+    assert "server-stopped" in lab.lab("drill", "restore").stdout
+    assert not log.exists()
+
+
+def still_held(lab: TheLab) -> bool:
+    lock = lab.tree / ".lab/stacks/dev/exercise.lock"
+    return subprocess.run(["flock", "-n", lock, "true"], check=False).returncode != 0
+
+
+@pytest.mark.parametrize("name", ["every-third", "elsewhere", "deaf", "no-news"])
+def test_a_challenge_is_seen_and_solved_by_its_documented_fix(lab: TheLab, name: str) -> None:
+    challenge = next(one for one in CHALLENGES if one.name == name)
+    inventory = Inventory.model_validate(lab.output("inventory"))
+    assert challenge.symptom.split(".")[0].split()[0] in lab.lab("challenge", "start", name).stdout
+    refused = lab.lab("drill", "run", "who-is-master", check=False)
+    assert "lab challenge reset" in refused.stderr
+    verdict = lab.lab("challenge", "verify", check=False)
+    assert verdict.returncode == 1
+    assert "Not yet." in verdict.stdout
+    assert any(check.says in verdict.stdout for check in JUDGES)
+    assert challenge.cause not in verdict.stdout
+    assert challenge.hints[0].split("?")[0] in " ".join(lab.lab("challenge", "hint").stdout.split())
+    for fix in challenge.solution(inventory):
+        if fix.machine:
+            lab.on(fix.machine, fix.command)
+        else:
+            lab.beside("sh", "-c", fix.command)
+    solved = lab.lab("challenge", "verify", check=False)
+    assert solved.returncode == 0, solved.stdout
+    assert "Solved, 1 of" in solved.stdout
+    lab.lab("challenge", "reset")
+    assert checked(lab, *STATE) == {}
+
+
+def test_an_ssh_configuration_for_any_program_outside(lab: TheLab) -> None:
+    config = lab.tree / "ssh-config"
+    config.write_text(lab.lab("ssh-config").stdout, encoding="utf-8")
+    done = subprocess.run(
+        ["ssh", "-F", config, "server1", "hostname"], capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.stdout.strip() == "server1", done.stderr
+
+
+def test_a_capture_as_text_and_as_a_file(lab: TheLab, tmp_path: Path) -> None:
+    shown = lab.lab("capture", "client", "--count", "2", "proto", "112").stdout
+    assert shown.count("192.168.1.21 > 224.0.0.18: VRRPv2, Advertisement, vrid 21, prio 150") == 2
+    file = tmp_path / "vrrp.pcap"
+    lab.lab("capture", "client", "--count", "1", "--write", str(file), "proto", "112")
+    # The magic number of pcap, either byte order (pcap-savefile(5)).
+    assert file.read_bytes()[:4] in (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4")
+
+
+def test_traffic_counts_who_answers(lab: TheLab) -> None:
+    said = json.loads(lab.lab("traffic", "--json", "--seconds", "4").stdout)
+    assert said["requests"] >= 8
+    assert sum(said["answers"].values()) == said["requests"]
+    assert set(said["answers"]) <= {"server1", "server2", "server3"}
+
+
+def test_mail_of_keepalived_is_listed(lab: TheLab) -> None:
+    mails = json.loads(lab.lab("mail", "--json").stdout)
+    assert any(mail["sender"] == "master@laboratorio.com" for mail in mails)
+    assert "Subject:" in lab.lab("mail", "1").stdout
+    assert lab.lab("mail", "999", check=False).returncode == 2
+
+
+def test_logs_of_the_directors(lab: TheLab) -> None:
+    shown = lab.lab("logs").stdout
+    assert " master Keepalived" in shown
+    assert " backup Keepalived" in shown
+    assert "cloud-init" in lab.lab("logs", "server1", "-n", "2000").stdout
+
+
+def test_the_archive_has_everything_and_no_password(lab: TheLab, tmp_path: Path) -> None:
+    file = tmp_path / "lab.tar.gz"
+    lab.lab("collect", str(file))
+    with tarfile.open(file) as archive:
+        texts = {
+            member.name.split("/", 1)[1]: archive.extractfile(member).read().decode()  # type: ignore[union-attr]
+            for member in archive.getmembers()
+        }
+    assert "virtual_router_id 21" in texts["master/keepalived.conf.txt"]
+    assert "192.168.1.50:80" in texts["backup/ipvs.txt"]
+    assert "arp_ignore = 1" in texts["server2/sysctl.txt"]
+    assert "Debian" in texts["versions.json"] or "Ubuntu" in texts["versions.json"]
+    assert not [name for name, text in texts.items() if "Venezuel" in text or "PRIVATE KEY-----\n" in text]
+
+
+def test_a_live_diagram_marks_the_master(lab: TheLab) -> None:
+    drawn = ET.fromstring(lab.lab("diagram", "--live").stdout)
+    assert "director, MASTER 150" in "".join(drawn.itertext())
+    assert "class m_master vip" in lab.lab("diagram", "--live", "--format", "mermaid").stdout
+
+
+def test_the_console_gives_a_shell_without_a_network(lab: TheLab) -> None:
+    import pty
+
+    leader, follower = pty.openpty()
+    argv = [str(Path(sys.executable).with_name("lab")), "console", "server1"]
+    with subprocess.Popen(
+        argv, cwd=lab.tree, stdin=follower, stdout=follower, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        os.close(follower)
+        seen = b""
+        os.set_blocking(leader, False)
+
+        def prompt() -> bool:
+            nonlocal seen
+            os.write(leader, b"\nhostname; id -u\n")
+            time.sleep(1)
+            try:
+                seen += os.read(leader, 65536)
+            except BlockingIOError:
+                return False
+            return b"root@server1" in seen and b"\r\n0\r\n" in seen
+
+        try:
+            eventually(prompt, 60, "a root prompt on the console")
+        finally:
+            process.kill()
+            os.close(leader)
