@@ -49,7 +49,7 @@ class User:
         subprocess.run(["chown", "-R", f"{self.name}:", str(path)], check=True)
 
     def processes(self) -> list[str]:
-        """What runs under this account or under its subordinate numbers; the dead who wait for init do not."""
+        """What runs under this account or its subordinate numbers; the dead who wait for init do not."""
         number = pwd.getpwnam(self.name).pw_uid
         shown = subprocess.run(["ps", "-eo", "uid=,stat=,args="], capture_output=True, text=True, check=True)
         rows = (line.split(None, 2) for line in shown.stdout.splitlines())

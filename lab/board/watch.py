@@ -18,18 +18,21 @@ from lab.board.messages import (
     VrrpState,
 )
 from lab.errors import LabError
+from lab.inventory import InventoryMachine
 from lab.operate import events, status
+from lab.operate import facts as telling
 from lab.operate.drills.live import live_file
 from lab.operate.exercise import Logbook
+from lab.operate.facts import Facts
 from lab.operate.guests import Guests
 from lab.operate.recording import Event, Request
 from lab.operate.running import RunningLab
 from lab.operate.traffic import probe
 from lab.topology import Role
 
-# Seconds between two looks at all machines; what the journals say is shown at once.
+# Seconds between two looks at a machine, and that one may take; what the journals say is shown at once.
 _LOOK_AGAIN = 2.0
-_PATIENCE = 10.0
+_PATIENCE = 6.0
 # Seconds between two looks at the file in which a drill tells of itself.
 _GLANCE = 0.1
 
@@ -44,6 +47,7 @@ class Watch:
         self._interval = interval
         self._states: dict[str, MachineState] = {}
         self._tables: dict[str, tuple[TableRow, ...]] = {}
+        self._news: dict[str, float] = {}
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -51,7 +55,8 @@ class Watch:
         async with self._lab.guests(connect_timeout=_PATIENCE) as guests, asyncio.TaskGroup() as group:
             for director in self._lab.inventory.by_role(Role.DIRECTOR):
                 group.create_task(self._follow(guests, director.name))
-            group.create_task(self._look(guests))
+            for machine in self._lab.inventory.machines:
+                group.create_task(self._look(guests, machine))
             group.create_task(self._drill())
             if self._interval:
                 group.create_task(self._ask(guests))
@@ -69,37 +74,50 @@ class Watch:
 
     def _moved(self, director: str, event: Event) -> None:
         """A director's state changed: the journal is faster than the next look."""
-        known = self._states.get(director)
-        if known is None or event.state not in ("MASTER", "BACKUP", "FAULT", "STOP"):
+        if event.state not in ("MASTER", "BACKUP", "FAULT", "STOP"):
             return
         state: VrrpState = event.state  # type: ignore[assignment]
+        known = self._states.get(director, MachineState(reachable=True))
         self._states[director] = known.model_copy(
-            update={"vrrp": state, "holds_vip": state == "MASTER", "reachable": True}
+            update={"vrrp": state, "holds_vip": state == "MASTER", "reachable": True, "note": ""}
         )
+        self._news[director] = time.monotonic()
+        if state == "MASTER":
+            # Whoever held it before may be dead and unable to say so; the next look tells if both do.
+            for other in self._states.keys() - {director}:
+                self._states[other] = self._states[other].model_copy(update={"holds_vip": False})
+                self._news[other] = time.monotonic()
         self._publish(event.at)
 
     def _publish(self, at: float) -> None:
         self._feed.publish(StateMessage(at=at, machines=dict(self._states), tables=dict(self._tables)))
 
-    async def _look(self, guests: Guests) -> None:
-        names = {machine.address: machine.address for machine in self._lab.inventory.machines}
+    async def _look(self, guests: Guests, machine: InventoryMachine) -> None:
+        """Ask one machine again and again; a dead one holds up nobody else's."""
         while True:
-            at = time.time()
-            for row in await status.look(guests, _PATIENCE):
-                self._states[row.name] = _state(row)
-                if row.role is Role.DIRECTOR and row.reachable:
-                    self._tables[row.name] = tuple(
-                        TableRow(
-                            address=entry.address,
-                            weight=entry.weight,
-                            active=entry.active,
-                            inactive=entry.inactive,
-                        )
-                        for entry in row.servers
-                        if entry.address in names
-                    )
-            self._publish(at)
+            begun, at = time.monotonic(), time.time()
+            try:
+                told: Facts | LabError = await asyncio.wait_for(telling.ask(guests, machine), _PATIENCE)
+            except TimeoutError:
+                told = LabError(f"no answer within {_PATIENCE:g} s")
+                guests.forget(machine.name)
+            except LabError as error:
+                told = error
+            # What a journal has said since then is younger than this answer.
+            if self._news.get(machine.name, 0.0) < begun:
+                self._take(status.row(guests.inventory, machine, told), at)
             await asyncio.sleep(_LOOK_AGAIN)
+
+    def _take(self, row: status.Row, at: float) -> None:
+        self._states[row.name] = _state(row)
+        if row.role is Role.DIRECTOR and row.reachable:
+            self._tables[row.name] = tuple(
+                TableRow(
+                    address=entry.address, weight=entry.weight, active=entry.active, inactive=entry.inactive
+                )
+                for entry in row.servers
+            )
+        self._publish(at)
 
     async def _ask(self, guests: Guests) -> None:
         client = self._lab.inventory.by_role(Role.CLIENT)[0]

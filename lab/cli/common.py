@@ -66,7 +66,7 @@ def environment_of(stack: Stack) -> dict[str, str]:
 def become(stack: Stack, argv: list[str], environment: dict[str, str]) -> None:
     """Replace this process by ``argv``, run beside the machines; does not return."""
     sys.stdout.flush()
-    command = stack.command(argv)
+    command = stack.command(argv, environment=environment)
     os.execvpe(command[0], command, environment)  # noqa: S606  the user's own command
 
 

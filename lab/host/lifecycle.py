@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lab import topology as topologies
@@ -115,8 +117,10 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
                 _look_again(stack, say)
             story = stack.apply(say, "up")
         except LabError as error:
+            silent = "".join(_console_words(stack, topology, settings, str(error)))
             raise LabError(
-                f"{error}\n    What was built stays. Mend the cause and run `make up` again, or `make down`."
+                f"{error}\n{silent}"
+                "    What was built stays. Mend the cause and run `make up` again, or `make down`."
             ) from None
         clock.lap("up")
         outputs = stack.outputs(secrets_too=True)
@@ -172,6 +176,29 @@ def _look_again(stack: Stack, say: Say) -> None:
     """Bring the state to what exists."""
     say("looking at what is still there")
     stack.apply(say, "refresh", "--clear-pending-creates")
+
+
+def _console_words(
+    stack: Stack, topology: topologies.Topology, settings: Settings, error: str
+) -> Iterator[str]:
+    """What the consoles of machines that never answered show last, and what to do."""
+    directory = stack.paths.hypervisor / "log" / "qemu" if stack.sandbox else Path("/var/log/libvirt/qemu")
+    for machine in topology.machines:
+        if f"{machine.name}-ready: " not in error or f"{machine.name}: cloud-init" in error:
+            continue
+        console = directory / f"{topology.names.domain(machine.name)}.console.log"
+        yield (
+            f"    {machine.name} did not answer by SSH in time. If it is only slow, raise "
+            f"lvs-dr-lab:boot_timeout ({settings.boot_timeout} s now). Its console, {console}, ends with:\n"
+        )
+        try:
+            text = console.read_bytes()[-4000:].decode(errors="replace")
+        except OSError as failure:
+            yield f"        ({(failure.strerror or 'it cannot be read').lower()})\n"
+            continue
+        # Without the escape sequences and the carriage returns of a terminal.
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x09\x0b-\x1f]", "", text)
+        yield from (f"        {line}\n" for line in plain.splitlines()[-6:])
 
 
 def _image_is_chosen(deployment: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,12 +179,18 @@ class Sandbox:
         """Whether the namespaces exist."""
         return self._holder() is not None
 
-    def command(self, argv: Sequence[str], directory: Path | None = None) -> list[str]:
+    def command(
+        self,
+        argv: Sequence[str],
+        directory: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> list[str]:
         """What to execute so that ``argv`` runs inside, with the same environment.
 
         Args:
             argv: the program and its arguments.
             directory: where it runs; the current directory if not given.
+            environment: what it will be executed with; that of this process if not given.
 
         Ctrl-C reaches ``argv`` alone, not the nsenter(1) that waits for it; when that ends, ``argv`` is
         told to end too.
@@ -192,16 +198,17 @@ class Sandbox:
         Raises:
             LabError: the sandbox is not running.
         """
-        return self._enter(argv, str(directory or Path.cwd()))
+        return self._enter(argv, str(directory or Path.cwd()), environment)
 
-    def _enter(self, argv: Sequence[str], directory: str) -> list[str]:
+    def _enter(
+        self, argv: Sequence[str], directory: str, environment: Mapping[str, str] | None = None
+    ) -> list[str]:
         holder = self._holder()
         if holder is None:
             raise LabError(f"the embedded hypervisor in {self.directory} is not running: `lab up` starts it")
         # sudo replaces PATH and may replace HOME even when told to preserve the environment.
-        kept = [
-            f"{name}={os.environ[name]}" for name in ("PATH", "HOME") if self._sudo and name in os.environ
-        ]
+        known = os.environ if environment is None else environment
+        kept = [f"{name}={known[name]}" for name in ("PATH", "HOME") if self._sudo and name in known]
         return [
             *("env", "--ignore-signal=INT,QUIT"),
             *([*self._sudo, "--preserve-env"] if self._sudo else []),

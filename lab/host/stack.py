@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,18 @@ class Stack:
         environment["LVS_DR_LAB_STACK"] = self.name
         return environment
 
-    def command(self, argv: Sequence[str], directory: Path | None = None) -> list[str]:
-        """``argv`` as it must be run to reach the hypervisor and the guests."""
-        return self.sandbox.command(argv, directory) if self.sandbox else list(argv)
+    def command(
+        self, argv: Sequence[str], directory: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """``argv`` as it must be executed, with ``environment``, to reach the hypervisor and the guests."""
+        return self.sandbox.command(argv, directory, environment) if self.sandbox else list(argv)
 
     def run(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run ``argv`` beside the machines, in the project; ``options`` as for subprocess.run."""
-        options.setdefault("env", self.environment())
+        environment = options.setdefault("env", self.environment())
         options.setdefault("text", True)
         project = self.paths.project
-        return subprocess.run(self.command(argv, project), cwd=project, **options)  # noqa: PLW1510  the caller decides
+        return subprocess.run(self.command(argv, project, environment), cwd=project, **options)  # noqa: PLW1510  the caller decides
 
     def apply(self, say: Say, verb: str, *arguments: str) -> Story:
         """Let the engine change things (``up`` or ``destroy``), telling the story as it goes.
@@ -88,11 +90,12 @@ class Stack:
         story = Story(say)
         with self.untouched_config(), log.open("w", encoding="utf-8") as out:
             log.chmod(0o600)
+            # Without it the engine does not know --event-log.
+            environment = self.environment() | {"PULUMI_DEBUG_COMMANDS": "true"}
             engine = subprocess.Popen(
-                self.command(argv, self.paths.project),
+                self.command(argv, self.paths.project, environment),
                 cwd=self.paths.project,
-                # Without it the engine does not know --event-log.
-                env=self.environment() | {"PULUMI_DEBUG_COMMANDS": "true"},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
