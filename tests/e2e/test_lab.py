@@ -5,7 +5,6 @@ import re
 import signal
 import time
 from collections import Counter
-from itertools import pairwise
 
 import pytest
 import yaml
@@ -17,9 +16,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(2700)]
 SERVERS = {"server1": "192.168.1.50", "server2": "192.168.1.51", "server3": "192.168.1.52"}
 SOURCES = [f"192.168.1.{last}" for last in range(100, 110)]
 EVEN = dict.fromkeys(SERVERS.values(), 1)
-# delay_loop + one retry a second later: what TCP_CHECK promises for a refused connection; then the clock
-# of an emulated guest, an SSH login and a table to read.
-NOTICED = 11 + 10
 
 
 def test_up_says_what_it_built(lab: TheLab) -> None:
@@ -179,18 +175,6 @@ def test_a_restarted_networkd_does_not_take_the_vip_away(lab: TheLab) -> None:
     assert lab.holder() == ["master"]
 
 
-def test_a_stopped_server_leaves_both_tables_within_its_bound(lab: TheLab) -> None:
-    lab.on("server1", "systemctl stop apache2")
-    without = {address: 1 for name, address in SERVERS.items() if name != "server1"}
-    begun = time.monotonic()
-    for director in ("master", "backup"):
-        eventually(lambda d=director: lab.ipvs(d) == without, NOTICED, f"{director} drops server1")
-    lab.note(f"server1 gone from both tables after {time.monotonic() - begun:.1f} s")
-    lab.on("server1", "systemctl start apache2")
-    for director in ("master", "backup"):
-        eventually(lambda d=director: lab.ipvs(d) == EVEN, NOTICED, f"{director} takes server1 back")
-
-
 def test_mail_of_the_directors_reaches_the_sink(lab: TheLab) -> None:
     assert "192.168.1.100" in lab.on("master", "getent hosts mysmtp.laboratorio.com")
 
@@ -215,26 +199,11 @@ def test_a_rebooted_real_server_comes_back_clean(lab: TheLab) -> None:
     assert set(re.findall(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", said.lower())) == {"52:54:00:a8:01:15"}
 
 
-def test_a_dead_master_moves_the_vip_and_up_brings_it_back(lab: TheLab) -> None:
-    lab.on(
-        "client",
-        "rm -f /tmp/stop /tmp/seen; "
-        "nohup sh -c 'n=0; until [ -e /tmp/stop ] || [ $n -ge 3000 ]; do n=$((n+1)); "
-        'echo $(cut -d" " -f1 /proc/uptime) $(curl -s -m 1 --interface 192.168.1.106 http://192.168.1.20/ || '
-        "echo FAILED); done > /tmp/seen' >/dev/null 2>&1 &",
-    )
-    eventually(lambda: len(lab.on("client", "cat /tmp/seen").splitlines()) > 3, 30, "the client asks")
+def test_up_switches_a_dead_master_on_and_the_vip_comes_back(lab: TheLab) -> None:
+    """How fast the VIP moves away is the drill crash-failover's; here it is `up` that mends."""
     lab.virsh("destroy", lab.domain("master"))
     eventually(lambda: lab.holder() == ["backup"], 30, "backup takes the VIP")
     eventually(lambda: "FAILED" not in lab.answers(SOURCES[6]), 30, "the VIP answers again")
-    seen = [line.split() for line in lab.on("client", "touch /tmp/stop; sleep 2; cat /tmp/seen").splitlines()]
-    times = [float(row[0]) for row in seen if row[1] != "FAILED"]
-    gap = max(later - earlier for earlier, later in pairwise(times))
-    lab.note(f"longest time without an answer: {gap:.2f} s")
-    # Master down interval of priority 100 (RFC 3768, 6.1): 3 x 1 s + 156/256 s; then one request of at
-    # most a second that was under way, and its successor on an emulated machine.
-    assert gap <= 3.61 + 1 + 1
-
     lab.up(within=600)
     eventually(lambda: lab.holder() == ["master"], 120, "master takes the VIP back")
     eventually(lambda: lab.ipvs("master") == EVEN, 60, "the master's table is whole")
