@@ -125,6 +125,8 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
         clock.lap("up")
         outputs = stack.outputs(secrets_too=True)
         inventory = recall.remember(stack, outputs)
+        if sandbox:
+            sandbox.give_back(paths.backend, paths.pulumi_home)
         clock.lap("access")
         return Up(stack, inventory, outputs["image"], story.summary(), clock.laps)
 
@@ -238,18 +240,18 @@ def down(paths: StackPaths, say: Say) -> None:
 
 
 def _take_down(stack: Stack, say: Say) -> None:
-    if stack.sandbox and not stack.sandbox.running():
+    sandbox = stack.sandbox
+    if sandbox and not sandbox.running():
         # The computer was restarted: the guests are gone with their hypervisor, only files are left.
         say("the lab's own hypervisor is not running: removing what it left on disk")
-        stack.sandbox.remove()
-        stack = stack.outside()
     else:
         _destroy(stack, say)
-        if stack.sandbox:
+        if sandbox:
             say("stopping the lab's own hypervisor")
-            stack.sandbox.remove()
-            stack = stack.outside()
-    stack.forget()
+    if sandbox:
+        sandbox.remove()
+        sandbox.give_back(stack.paths.lab)
+    stack.outside().forget()
     say(f"stack {stack.name} is gone")
 
 

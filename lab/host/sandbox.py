@@ -246,6 +246,11 @@ class Sandbox:
         if self.directory.exists():
             raise LabError(f"{self.directory} cannot be deleted: remove it as root")
 
+    def give_back(self, *paths: Path) -> None:
+        """Make the user the owner again of what was written inside; only sudo's root leaves it otherwise."""
+        if self._sudo and (there := [str(path) for path in paths if path.exists()]):
+            self._run([*self._sudo, "chown", "-R", f"{os.getuid()}:{os.getgid()}", *there])
+
     def _holder(self) -> _Process | None:
         return _Process.recorded(self.directory / "holder")
 
