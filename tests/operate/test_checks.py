@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from lab.inventory import Inventory
-from lab.operate import checks
-from lab.operate.checks import CHECKS, Check, Examination, Experiment, Outcome, Result, Verdict
+from lab.operate import sources
+from lab.operate.checks import CHECKS, Check, Examination, Outcome, Result, Verdict, base, examine, named
+from lab.operate.checks.state import drift_of
+from lab.operate.checks.traffic import Experiment, expected_shares
 from lab.operate.facts import Facts, dr_fault, understand
 from lab.operate.guests import Guests, UnreachableError
 from lab.operate.outputs import Traffic, ipvs_table
@@ -51,13 +54,13 @@ class Told(Examination):
             raise UnreachableError(name, "no answer")
         return self._told[name]
 
-    async def experiment(self) -> Experiment:
+    async def once(self, what: str, make: object) -> Any:
         assert self._made is not None
         return self._made
 
 
 def look(examination: Examination, check: str, machine: str) -> Verdict:
-    (found,) = checks.named([check])
+    (found,) = named([check])
     return asyncio.run(found.look(examination, machine))
 
 
@@ -193,14 +196,14 @@ def test_shares_follow_the_weights(planned: Callable[..., Topology]) -> None:
         for place, weight in enumerate((3, 1, 0), 1)
     ]
     wrr = inventory_of(planned(servers=servers, lb_algo="wrr"))
-    assert checks.expected_shares(wrr, 8) == {"server1": 6.0, "server2": 2.0, "server3": 0.0}
+    assert expected_shares(wrr, 8) == {"server1": 6.0, "server2": 2.0, "server3": 0.0}
     rr = inventory_of(planned(servers=servers))
-    assert checks.expected_shares(rr, 8) == {"server1": 4.0, "server2": 4.0, "server3": 0.0}
+    assert expected_shares(rr, 8) == {"server1": 4.0, "server2": 4.0, "server3": 0.0}
 
 
 def test_fresh_sources_are_nobodys_and_not_pinned(inventory: Inventory) -> None:
     pinned = {f"192.168.1.{last}" for last in range(100, 105)}
-    found = checks.fresh_sources(inventory, pinned, 12)
+    found = sources.fresh_sources(inventory, pinned, 12)
     assert len(set(found)) == 12
     assert found[:5] == [f"192.168.1.{last}" for last in range(105, 110)]
     taken = {machine.address for machine in inventory.machines} | {"192.168.1.1", "192.168.1.20"} | pinned
@@ -209,7 +212,7 @@ def test_fresh_sources_are_nobodys_and_not_pinned(inventory: Inventory) -> None:
 
 def test_on_a_segment_that_is_not_the_labs_own_nothing_is_borrowed(inventory: Inventory) -> None:
     shared = inventory.model_copy(update={"private": False})
-    assert len(checks.fresh_sources(shared, set(), 30)) == 10
+    assert len(sources.fresh_sources(shared, set(), 30)) == 10
 
 
 @pytest.mark.parametrize(
@@ -229,13 +232,13 @@ def test_on_a_segment_that_is_not_the_labs_own_nothing_is_borrowed(inventory: In
     ],
 )
 def test_drift_in_words(difference: str, words: str) -> None:
-    assert checks.drift_of("/etc/x", difference) == words
+    assert drift_of("/etc/x", difference) == words
 
 
 def test_a_check_is_asked_until_it_holds_or_its_time_is_over(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "_PAUSE", 0.01)
+    monkeypatch.setattr(base, "_PAUSE", 0.01)
     asked = 0
 
     async def third_time(_: Examination, __: str) -> Verdict:
@@ -249,7 +252,7 @@ def test_a_check_is_asked_until_it_holds_or_its_time_is_over(
     async def unreachable(_: Examination, name: str) -> Verdict:
         raise UnreachableError(name, "it is off")
 
-    def made(name: str, looking: checks.Look) -> Check:
+    def made(name: str, looking: base.Look) -> Check:
         return Check(name, "It holds.", "this", lambda _: ["master"], looking, within=0.2)
 
     reported: list[Result] = []
@@ -259,7 +262,7 @@ def test_a_check_is_asked_until_it_holds_or_its_time_is_over(
         made("lost", unreachable),
         made("reachable", unreachable),
     ]
-    results = asyncio.run(checks.examine(Told(inventory, {}), chosen, reported.append))
+    results = asyncio.run(examine(Told(inventory, {}), chosen, reported.append))
     outcomes = {result.check.name: result.verdict.outcome for result in results}
     assert outcomes == {
         "late": Outcome.PASSED,

@@ -10,11 +10,11 @@ from typing import Self
 from lab.inventory import Inventory, InventoryMachine
 from lab.operate import outputs
 from lab.operate.analysis import shares
-from lab.operate.checks import borrow, fresh_sources
 from lab.operate.drills.base import Drill
 from lab.operate.drills.stage import Stage
 from lab.operate.faults import Fault, conf_edited, service_stopped, sysctls
 from lab.operate.recording import Bound, Request
+from lab.operate.sources import borrow, fresh_sources
 from lab.operate.traffic import ask_one_by_one
 
 _IPVS = "kernel: net/netfilter/ipvs"

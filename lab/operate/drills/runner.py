@@ -10,7 +10,7 @@ from typing import Literal
 
 from lab.errors import LabError
 from lab.operate import outputs
-from lab.operate.checks import Result, borrow, fresh_sources
+from lab.operate.checks import Result
 from lab.operate.drills.base import Drill
 from lab.operate.drills.live import LiveDrill, Teller
 from lab.operate.drills.stage import Stage
@@ -19,6 +19,7 @@ from lab.operate.guests import Guests
 from lab.operate.recording import Band, Event, Measure, Recording, Request
 from lab.operate.repair import repair, verify
 from lab.operate.running import RunningLab
+from lab.operate.sources import borrow, fresh_sources
 from lab.operate.timeline import draw
 from lab.topology import Role
 

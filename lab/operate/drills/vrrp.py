@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from lab.inventory import Inventory, InventoryMachine
 from lab.operate import timers
-from lab.operate.checks import arp_answers
+from lab.operate.checks.state import arp_answers
 from lab.operate.drills.base import Drill
 from lab.operate.drills.stage import Stage
 from lab.operate.faults import (

@@ -1,0 +1,144 @@
+"""What requests to the VIP show: one experiment a run, judged by several checks."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lab.inventory import Inventory
+from lab.operate import outputs
+from lab.operate.checks.base import Examination, Look, Outcome, Verdict
+from lab.operate.recording import Request
+from lab.operate.sources import borrow, fresh_sources
+from lab.operate.traffic import ask_one_by_one
+from lab.topology import Role
+
+# Requests of one experiment at most: an emulated client needs some 50 ms for each.
+_MOST_REQUESTS = 48
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Requests from addresses without a past, each address twice, and the master's counters after them."""
+
+    requests: tuple[Request, ...]
+    master: str | None
+    counters: dict[str, outputs.Traffic]
+    why_not: str | None = None
+    """Why no requests could be made."""
+
+    @property
+    def by_source(self) -> dict[str, list[str]]:
+        """Servers that answered each source, in order; ``-`` for no answer."""
+        found: dict[str, list[str]] = {}
+        for request in self.requests:
+            found.setdefault(request.source, []).append(request.server or "-")
+        return found
+
+
+async def experiment(examination: Examination) -> Experiment:
+    """Requests to the VIP from fresh addresses, made once for all checks that judge them."""
+    inventory = examination.inventory
+    holders = await examination.holders()
+    if len(holders) != 1:
+        who = " and ".join(holder.name for holder in holders) or "no director"
+        return Experiment((), None, {}, why_not=f"{who} holds the VIP")
+    master = holders[0].name
+    listed = await examination.run(master, "ipvsadm -Lcn")
+    pinned = outputs.pinned_sources(listed.stdout) if inventory.persistence_timeout else {}
+    wanted = sources_needed(inventory)
+    sources = fresh_sources(inventory, pinned, wanted)
+    if len(sources) < wanted:
+        return Experiment(
+            (),
+            master,
+            {},
+            why_not=(
+                f"all but {len(sources)} addresses of the segment are pinned by persistence; "
+                f"restarting keepalived does not free them, {inventory.persistence_timeout} s of patience do"
+            ),
+        )
+    await borrow(examination.guests, sources)
+    twice = await ask_one_by_one(examination.guests, sources, 2 * len(sources))
+    stats = await examination.run(master, "ipvsadm -Ln --stats --exact")
+    return Experiment(tuple(twice), master, outputs.ipvs_traffic(stats.stdout))
+
+
+def sources_needed(inventory: Inventory) -> int:
+    """How many sources show a fair share: two turns of the scheduler, within what an experiment may take."""
+    turn = sum(server.weight or 0 for server in inventory.by_role(Role.REAL_SERVER))
+    return max(2, min(2 * turn, _MOST_REQUESTS // 2))
+
+
+def judged(judge: Callable[[Inventory, Experiment, str], Verdict]) -> Look:
+    """A look that has ``judge`` judge the experiment."""
+
+    async def look(examination: Examination, machine: str) -> Verdict:
+        made = await examination.once("experiment", lambda: experiment(examination))
+        if made.why_not:
+            return Verdict(Outcome.UNKNOWN, f"no traffic sent: {made.why_not}")
+        return judge(examination.inventory, made, machine)
+
+    return look
+
+
+def answers(inventory: Inventory, made: Experiment, machine: str) -> Verdict:
+    """Whether a real server with a weight answered, and one without did not."""
+    count = sum(request.server == machine for request in made.requests)
+    total = len(made.requests)
+    if inventory.machine(machine).weight == 0:
+        return Verdict.of(count == 0, f"{count} of {total} answers, its weight is 0")
+    return Verdict.of(count > 0, f"{count} of {total} answers")
+
+
+def no_failures(_: Inventory, made: Experiment, __: str) -> Verdict:
+    """Whether every request was answered."""
+    failed = Counter(request.error for request in made.requests if request.server is None)
+    said = ", ".join(f"{count} x {error}" for error, count in failed.items())
+    return Verdict.of(not failed, said or f"{len(made.requests)} requests, {len(made.requests)} answers")
+
+
+def distribution(inventory: Inventory, made: Experiment, _: str) -> Verdict:
+    """Whether new clients were spread as rr or wrr promises."""
+    first = Counter(servers[0] for servers in made.by_source.values() if servers[0] != "-")
+    shares = expected_shares(inventory, len(made.by_source))
+    said = ", ".join(f"{name} {first.get(name, 0)}" for name in shares)
+    if inventory.lb_algo not in ("rr", "wrr"):
+        return Verdict(Outcome.PASSED, f"{said}; {inventory.lb_algo} promises no share")
+    off = [name for name, share in shares.items() if abs(first.get(name, 0) - share) > 1]
+    return Verdict.of(not off, f"{len(made.by_source)} sources: {said}")
+
+
+def expected_shares(inventory: Inventory, sources: int) -> dict[str, float]:
+    """New clients each real server should get of ``sources``: even for rr, by weight for wrr."""
+    servers = inventory.by_role(Role.REAL_SERVER)
+    weights = {
+        server.name: (float(bool(server.weight)) if inventory.lb_algo == "rr" else float(server.weight or 0))
+        for server in servers
+    }
+    total = sum(weights.values()) or 1.0
+    return {name: sources * weight / total for name, weight in weights.items()}
+
+
+def persistence(inventory: Inventory, made: Experiment, _: str) -> Verdict:
+    """Whether each client stayed with its first server."""
+    answered = {source: servers for source, servers in made.by_source.items() if "-" not in servers}
+    moved = [source for source, servers in answered.items() if len(set(servers)) > 1]
+    if not inventory.persistence_timeout:
+        return Verdict(Outcome.PASSED, "off: nothing is pinned")
+    if not answered:
+        return Verdict(Outcome.UNKNOWN, "no address was answered twice")
+    said = f"{moved[0]} went to {' and then '.join(made.by_source[moved[0]])}" if moved else ""
+    return Verdict.of(not moved, said or f"{len(answered)} sources stayed with their server")
+
+
+def direct_return(inventory: Inventory, made: Experiment, _: str) -> Verdict:
+    """Whether the master saw requests and no answers."""
+    seen = made.counters.get(f"{inventory.vip}:{inventory.port}")
+    if seen is None or not seen.in_packets:
+        return Verdict(
+            Outcome.FAILED, f"{made.master} counted no packet for the VIP: clients reach servers past it"
+        )
+    return Verdict.of(
+        seen.out_packets == 0,
+        f"{made.master} forwarded {seen.in_packets} packets, {seen.out_packets} came back",
+    )
