@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 
+from lab import PROJECT
 from lab.settings import CheckSettings, MailSettings, Settings, SizeSettings
 
-PROJECT = "lvs-dr-lab"
 # vrrp.h, VRRP_AUTH_LEN: what follows the eighth byte is never sent and never compared.
 AUTH_PASS_LENGTH = 8
 

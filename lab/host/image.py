@@ -138,15 +138,17 @@ def repin() -> str:
 
 def _given(path: Path, sha256: str | None, images: Path) -> GuestImage:
     if not path.is_absolute():
-        raise LabError(f"image = {path}: it is neither `auto`, `ubuntu`, `debian` nor an absolute path")
+        raise LabError(
+            f"lvs-dr-lab:image = {path}: it is neither `auto`, `ubuntu`, `debian` nor an absolute path"
+        )
     if not path.is_file():
         raise LabError(
-            f"image = {path}: image missing, no such file\n    correct the path, or use `image: auto`"
+            f"lvs-dr-lab:image = {path}: there is no such file.\n    Correct the path, or set image to auto."
         )
     image = _examined(path, path.name, images)
     if sha256 and image.sha256 != sha256.lower():
         raise LabError(
-            f"image = {path}: its sha256 is {image.sha256}, image_sha256 says {sha256}\n"
+            f"lvs-dr-lab:image = {path}: its sha256 is {image.sha256}, image_sha256 says {sha256}\n"
             "    the file is not what was meant: fetch it again, or correct image_sha256"
         )
     return image
@@ -323,18 +325,18 @@ def _disk(path: Path) -> tuple[Literal["qcow2", "raw"], int]:
     if head[:4] == b"QFI\xfb":
         if int.from_bytes(head[4:8]) < 3:
             raise LabError(
-                f"image = {path}: a qcow2 file of version 2\n"
+                f"lvs-dr-lab:image = {path}: a qcow2 file of version 2\n"
                 "    convert it: `qemu-img convert -O qcow2 -o compat=1.1 OLD NEW`"
             )
         if int.from_bytes(head[8:16]):
             raise LabError(
-                f"image = {path}: this qcow2 file rests on another file\n"
+                f"lvs-dr-lab:image = {path}: this qcow2 file rests on another file\n"
                 "    join them: `qemu-img convert -O qcow2 OLD NEW`"
             )
         return "qcow2", int.from_bytes(head[24:32])
     if head[510:] == b"\x55\xaa":
         return "raw", path.stat().st_size
-    raise LabError(f"image = {path}: neither qcow2 nor a raw disk with a boot record")
+    raise LabError(f"lvs-dr-lab:image = {path}: neither qcow2 nor a raw disk with a boot record")
 
 
 def _sha256(path: Path) -> str:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab import PROJECT
 from lab.errors import LabError
-from lab.topology import PROJECT, Names
+from lab.topology import Names
 
 Say = Callable[[str], None]
 Virsh = Callable[..., str]

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = "lvs-dr-lab"
+from lab import PROJECT
 
 
 def cache_dir() -> Path:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from lab import PROJECT
 from lab.errors import LabError
-from lab.host.paths import PROJECT, StackPaths
+from lab.host.paths import StackPaths
 from lab.host.stack import Stack, write_private
 from lab.inventory import Inventory
 from lab.operate.access import Access

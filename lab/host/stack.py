@@ -13,9 +13,10 @@ from typing import Any
 
 import psutil
 
+from lab import PROJECT
 from lab.errors import LabError
 from lab.host.engine import Engine
-from lab.host.paths import PROJECT, StackPaths
+from lab.host.paths import StackPaths
 from lab.host.progress import Story, follow
 from lab.host.sandbox import Sandbox
 from lab.inventory import Inventory

@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+from lab import PROJECT
 from lab.errors import LabError
 
-NAMESPACE = "lvs-dr-lab"
+NAMESPACE = PROJECT
 _LONGEST = 80
 
 

@@ -314,7 +314,7 @@ def test_a_file_that_is_no_image(cache: Path, tmp_path: Path, content: bytes, me
 
 
 def test_a_missing_file(cache: Path, tmp_path: Path) -> None:
-    with pytest.raises(LabError, match="image missing"):
+    with pytest.raises(LabError, match="there is no such file"):
         ensure_image(str(tmp_path / "nothing.qcow2"), None, cache, print)
 
 
@@ -376,7 +376,7 @@ def test_the_command_prints_one_line_of_json(tmp_path: Path) -> None:
     )
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "Traceback" not in failed.stderr
-    assert "image missing" in failed.stderr
+    assert "there is no such file" in failed.stderr
 
 
 def test_the_recipe_names_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
