@@ -1,11 +1,18 @@
-"""Figures from the requests of a recording. Pure; all times are seconds since the recording began."""
+"""Figures from the requests and events of a recording.
+
+Pure. All times are seconds since the recording began. A request counts when it was begun, however long it
+took: those that hang do not delay the next ones, so requests overlap and end out of order. The requests of
+an argument may come in any order.
+"""
 
 import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lab.operate.recording import Request
+from lab.operate.recording import Event, Request
+
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -25,17 +32,43 @@ class Outage:
         return math.inf if self.end is None else self.end - self.begin
 
 
+@dataclass(frozen=True)
+class Span:
+    """A director in one VRRP state."""
+
+    begin: float
+    end: float
+    state: str
+
+
+def answered(request: Request) -> bool:
+    """Whether anybody answered, even one who did not say its name."""
+    return request.server is not None
+
+
+def in_order(requests: Iterable[Request]) -> list[Request]:
+    """The requests as they were begun; of two at the same time the one that came first stays first."""
+    return sorted(requests, key=lambda request: request.at)
+
+
 def outages(requests: Iterable[Request]) -> list[Outage]:
-    """The spans without any answer, in order; requests count by when they were begun."""
+    """The spans without any answer, in order.
+
+    Where several requests were begun at the same instant, one answer among them is enough: the instant
+    belongs to no outage, and those that failed in it are not counted.
+    """
+    known = list(requests)
+    answers = {request.at for request in known if answered(request)}
+    failures = Counter(request.at for request in known if request.at not in answers)
     found: list[Outage] = []
     begin: float | None = None
     failed = 0
-    for request in sorted(requests, key=lambda one: one.at):
-        if request.server is None:
-            begin = request.at if begin is None else begin
-            failed += 1
+    for at in sorted(answers | failures.keys()):
+        if at in failures:
+            begin = at if begin is None else begin
+            failed += failures[at]
         elif begin is not None:
-            found.append(Outage(begin, request.at, failed))
+            found.append(Outage(begin, at, failed))
             begin, failed = None, 0
     if begin is not None:
         found.append(Outage(begin, None, failed))
@@ -43,18 +76,81 @@ def outages(requests: Iterable[Request]) -> list[Outage]:
 
 
 def longest_outage(requests: Iterable[Request], since: float = 0.0) -> float:
-    """Seconds of the longest span without an answer among the requests begun after ``since``."""
-    return max(
-        (outage.seconds for outage in outages(one for one in requests if one.at >= since)), default=0.0
-    )
+    """Seconds of the longest span without an answer among the requests begun at ``since`` or later.
+
+    Returns:
+        0.0 if there was none. Infinite if the last of them failed, which a single request can do where
+        only some fail: let the traffic go on until it is answered, or ask `failures_window`.
+    """
+    late = (request for request in requests if request.at >= since)
+    return max((outage.seconds for outage in outages(late)), default=0.0)
 
 
 def failures_window(requests: Iterable[Request], since: float = 0.0) -> tuple[float, float] | None:
-    """When the first and the last failed request after ``since`` were begun; ``None`` without any."""
-    failed = [one.at for one in requests if one.server is None and one.at >= since]
+    """When the first and the last failed request at ``since`` or later were begun; ``None`` without any.
+
+    For drills in which only some requests fail; answered ones may lie between.
+    """
+    failed = [request.at for request in requests if not answered(request) and request.at >= since]
     return (min(failed), max(failed)) if failed else None
 
 
 def shares(requests: Iterable[Request], begin: float, end: float) -> dict[str, int]:
-    """Answers of each server to requests begun between ``begin`` and ``end``."""
-    return dict(Counter(one.server for one in requests if one.server and begin <= one.at <= end))
+    """Answers of each server, by name, to requests begun at ``begin`` or later and before ``end``.
+
+    Spans that follow each other count no request twice. A server without an answer is missing.
+    """
+    found = Counter(
+        request.server for request in requests if request.server is not None and begin <= request.at < end
+    )
+    return dict(sorted(found.items()))
+
+
+def per_source(
+    requests: Iterable[Request], begin: float = -math.inf, end: float = math.inf
+) -> dict[str, list[str]]:
+    """The servers that answered each client address, in the order in which they were asked.
+
+    Of requests begun at ``begin`` or later and before ``end``. An address that nobody answered has an empty
+    list.
+    """
+    found: dict[str, list[str]] = {}
+    for request in in_order(requests):
+        if begin <= request.at < end:
+            servers = found.setdefault(request.source, [])
+            if request.server is not None:
+                servers.append(request.server)
+    return found
+
+
+def first_answer_by(requests: Iterable[Request], server: str, after: float = -math.inf) -> float | None:
+    """When the first request at ``after`` or later that ``server`` answered was begun; ``None``: never."""
+    times = (request.at for request in requests if request.server == server and request.at >= after)
+    return min(times, default=None)
+
+
+def last_answer_by(requests: Iterable[Request], server: str) -> float | None:
+    """When the last request that ``server`` answered was begun; ``None`` if it answered none."""
+    return max((request.at for request in requests if request.server == server), default=None)
+
+
+def states(events: Iterable[Event], director: str, end: float) -> list[Span]:
+    """From when to when a director was in which VRRP state, from 0 to ``end`` without gaps.
+
+    Before its first event it is `UNKNOWN`: what an event says of the time before it is a guess. The same
+    state told twice is one span; of two events at the same time the later told holds.
+    """
+    found: list[Span] = []
+    state, since = UNKNOWN, 0.0
+    told = [event for event in events if event.kind == "vrrp" and event.machine == director]
+    for event in sorted(told, key=lambda event: event.at):
+        if event.state is None or event.state == state or event.at >= end:
+            continue
+        if event.at > since:
+            found.append(Span(since, event.at, state))
+            since = event.at
+        elif found and found[-1].state == event.state:
+            # Two events at one instant led back to the state before them.
+            since = found.pop().begin
+        state = event.state
+    return [*found, Span(since, end, state)]
