@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from lab import cli
-from lab.cli import looking
+from lab.cli import doorway, looking
+from lab.host import lifecycle
 from lab.operate.drills import DRILLS
 
 PROJECT = Path(__file__).parents[1]
@@ -166,17 +167,30 @@ def test_exec_without_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert capsys.readouterr().err.startswith("error nothing to run.")
 
 
-def test_an_interrupted_command_says_how_to_go_on(
+def test_an_interrupted_up_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(name: str) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(looking, "existing", interrupted)
-    monkeypatch.setattr(sys, "argv", ["lab", "shell"])
+    monkeypatch.setattr(lifecycle, "up", interrupted)
+    monkeypatch.setattr(sys, "argv", ["lab", "up"])
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 130
     said = " ".join(capsys.readouterr().err.split())
     assert "Traceback" not in said
     assert "make up" in said
+
+
+def test_building_is_refused_in_the_shell_beside_the_machines(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = checkout / ".lab" / "stacks" / "dev"
+    stack.mkdir(parents=True)
+    (stack / "hypervisor-kind").write_text("embedded\n", encoding="utf-8")
+    monkeypatch.setenv(doorway.BESIDE, "dev")
+    for command in ("up", "down"):
+        done = lab(checkout, command)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error this is the shell beside the machines"), done.stderr

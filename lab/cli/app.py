@@ -39,5 +39,7 @@ def main() -> None:
     except SystemExit as end:
         # What Typer makes of Ctrl-C, without a word of its own.
         if end.code == _INTERRUPTED:
-            err.print("\n[bold red]stopped[/] `make up` goes on from here; `make down` takes it away.")
+            building_it = sys.argv[1:2] == ["up"]
+            rest = " `make up` goes on from here; `make down` takes it away." if building_it else ""
+            err.print(f"\n[bold red]stopped[/]{rest}")
         raise

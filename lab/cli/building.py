@@ -7,6 +7,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from lab.cli import doorway
 from lab.cli.common import StackOption, err, out, paths_of, say
 from lab.host import image, lifecycle
 
@@ -38,6 +39,7 @@ def up(
     ] = HypervisorChoice.AUTO,
 ) -> None:
     """Build the lab, or bring it to what its configuration says now."""
+    doorway.refuse_inside(paths_of(stack))
     with Progress(
         TextColumn("guest image"),
         BarColumn(),
@@ -69,6 +71,7 @@ def up(
 @app.command()
 def down(stack: StackOption = "dev") -> None:
     """Take the lab away: machines, disks, network, hypervisor, state."""
+    doorway.refuse_inside(paths_of(stack))
     lifecycle.down(paths_of(stack), say)
 
 

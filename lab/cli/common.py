@@ -60,6 +60,8 @@ def environment_of(stack: Stack) -> dict[str, str]:
     """The engine's environment, with `ssh` and its kin set up for the stack's machines."""
     environment = stack.environment()
     environment["PATH"] = f"{access_of(stack).bin}:{environment['PATH']}"
+    # `lab` typed in there need not step through the doorway again.
+    environment[doorway.BESIDE] = stack.name
     return environment
 
 

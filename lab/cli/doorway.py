@@ -14,14 +14,27 @@ from lab.host import whereabouts
 from lab.host.paths import StackPaths, project_dir
 
 # Set in the process that runs beside the machines; its value is the stack.
-_BESIDE = "LVS_DR_LAB_BESIDE"
+BESIDE = "LVS_DR_LABBESIDE"
 # What works without the machines, or goes its own way to them.
 _OUTSIDE = {"setup", "up", "down", "image", "shell", "exec", "board"}
 
 
 def is_beside(stack: str) -> bool:
     """Whether this process runs beside the machines of ``stack``."""
-    return os.environ.get(_BESIDE) == stack
+    return os.environ.get(BESIDE) == stack
+
+
+def refuse_inside(paths: StackPaths) -> None:
+    """Refuse what must be done from outside the embedded hypervisor.
+
+    Raises:
+        LabError: this process runs in it.
+    """
+    if is_beside(paths.stack) and whereabouts.noted(paths) == "embedded":
+        raise LabError(
+            "this is the shell beside the machines; building and removing them is for the outside.\n"
+            "    Type `exit` first."
+        )
 
 
 def carried_socket() -> socket.socket | None:
@@ -51,7 +64,7 @@ def step_through(paths: StackPaths, *, carrying: socket.socket | None = None) ->
         sys.stdout.flush()
         if carrying:
             os.dup2(carrying.fileno(), 0)
-        os.execvpe(command[0], command, dict(os.environ) | {_BESIDE: paths.stack})  # noqa: S606
+        os.execvpe(command[0], command, dict(os.environ) | {BESIDE: paths.stack})  # noqa: S606
 
 
 def shortcut(arguments: Sequence[str]) -> None:
