@@ -1,4 +1,4 @@
-"""The course: that its units have one form, and name only machines, checks, drills and challenges there are."""
+"""The course: its units have one form, and name only machines, checks and drills that there are."""
 
 import re
 from pathlib import Path

@@ -10,6 +10,7 @@ import tarfile
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from lab.inventory import Inventory
 from lab.operate.challenges import CHALLENGES
 from lab.operate.challenges.runner import JUDGES
 from lab.operate.checks import CHECKS
+from lab.operate.recording import Measure
 from tests.e2e.harness import TheLab, eventually
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
@@ -133,6 +135,10 @@ MEASURED_DRILLS = (
 )
 
 
+def measure_kept(measure: dict[str, Any]) -> bool:
+    return Measure.model_validate(measure).kept
+
+
 @pytest.mark.timeout(1500)
 def test_drills_keep_what_is_promised_and_leave_a_whole_lab(lab: TheLab) -> None:
     begun = time.monotonic()
@@ -147,15 +153,19 @@ def test_drills_keep_what_is_promised_and_leave_a_whole_lab(lab: TheLab) -> None
             bound, value = measure["bound"], measure["value"]
             said = f"drill {name}: {bound['quantity']}: {value} of {bound['low']} to {bound['high']}"
             lab.note(said)
-            within = value is not None and (bound["low"] is None or value >= bound["low"])
-            if not within or (bound["high"] is not None and value > bound["high"]):
+            # The figures are for the summary. What a busy host adds to them is no fault of the lab's.
+            slack = 2.0 if bound["unit"] == "s" else 0.0
+            high = float("inf") if bound["high"] is None else bound["high"] + slack
+            low = float("-inf") if bound["low"] is None else bound["low"] - slack
+            if value is None or not low <= value <= high:
                 broken.append(said)
         pictures = sorted((lab.tree / ".lab/stacks/dev/drills").glob(f"{name}-*"))
         assert {picture.suffix for picture in pictures} == {".json", ".svg", ".png"}
         drawn = ET.parse(next(picture for picture in pictures if picture.suffix == ".svg"))
         assert recording["title"] in "".join(drawn.getroot().itertext())
     assert broken == []
-    assert done.returncode == 0
+    kept = all(measure_kept(one) for recording in recordings.values() for one in recording["measures"])
+    assert done.returncode == (0 if kept else 1)
     assert "nothing to do" in lab.lab("drill", "restore").stdout
     assert checked(lab, *STATE) == {}
 
