@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.e2e.harness import LAB, TheLab, eventually
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(2700)]
 
 # Resolves with the browser's time when the backup is drawn as MASTER.
 WATCH = """
