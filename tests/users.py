@@ -6,9 +6,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -87,6 +89,11 @@ def ordinary_user(*, tun: bool = True, sudo: bool = False) -> Iterator[User]:
         device.chmod(0o666 if tun else 0o600)
         yield user
     finally:
+        # Whatever a failed test left running, by sudo too: each of them names something in the home.
+        for process in psutil.process_iter(["cmdline"]):
+            if str(home) in " ".join(process.info["cmdline"] or []):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         device.chmod(mode)
         sudoers.unlink(missing_ok=True)
         subprocess.run(["userdel", "--force", name], check=True, capture_output=True)
