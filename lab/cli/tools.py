@@ -55,7 +55,9 @@ def ssh_config(stack: StackOption = "dev") -> None:
     if found.sandbox:
         relay = [sys.executable, "-m", "lab.cli", "exec", "--stack", stack, "--"]
         relay += [sys.executable, "-m", "lab.operate.relay"]
-        text += f"    ProxyCommand {shlex.join(relay)} %h %p\n"
+        # Which lab is meant is told by the directory.
+        project = shlex.quote(str(found.paths.project))
+        text += f"    ProxyCommand cd {project} && exec {shlex.join(relay)} %h %p\n"
     typer.echo(text, nl=False)
 
 

@@ -1,6 +1,7 @@
 """Putting a lab back to what it was built as, whatever was done to it."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from lab.errors import LabError
@@ -22,6 +23,11 @@ _ALL = f"""
 nft delete table {TABLE} 2>/dev/null
 tc qdisc del dev eth0 root 2>/dev/null
 rm -rf /var/lib/lvs-dr-lab/aside*
+"""
+# A machine that was paused is late by as long, and nobody it could ask for the time.
+_CLOCK = """
+late=$(({now} - $(date +%s)))
+[ "$late" -ge -1 ] && [ "$late" -le 1 ] || date -s @{now} > /dev/null
 """
 # What was pushed last is pushed again by the machine itself; it starts what it reloads.
 _PUSH = "\nsh /var/lib/lvs-dr-lab/push.sh\n"
@@ -87,7 +93,9 @@ async def _power(lab: RunningLab, guests: Guests, machine: InventoryMachine, say
 
 
 async def _put_back(lab: RunningLab, guests: Guests, machine: InventoryMachine) -> None:
-    script = _ALL + _ROLES[machine.role].format(vip=lab.inventory.vip) + _PUSH
+    await guests.connect(machine.name)
+    clock = _CLOCK.format(now=int(time.time()))
+    script = clock + _ALL + _ROLES[machine.role].format(vip=lab.inventory.vip) + _PUSH
     await guests.run(machine.name, "sh -s", stdin=script, timeout=180)
 
 
