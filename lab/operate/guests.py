@@ -1,6 +1,7 @@
 """The machines as the tools reach them: one SSH connection each, opened when first needed and shared."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -133,6 +134,19 @@ class Guests:
         except (asyncssh.Error, OSError) as error:
             self.forget(machine)
             raise UnreachableError(machine, _reason(error)) from None
+
+    async def clock_ahead(self, machine: str) -> tuple[float, float]:
+        """Seconds that the machine's clock is ahead of this computer's, and by how much that may be wrong.
+
+        Raises:
+            UnreachableError: no connection, or it broke.
+        """
+        # Opening the connection would blur the answer.
+        await self._connection(machine)
+        before = time.time()
+        answer = await self.run(machine, "date +%s.%N")
+        doubt = (time.time() - before) / 2
+        return float(answer.stdout) - before - doubt, doubt
 
     async def on_each(
         self, machines: Iterable[str], work: Callable[[str], Awaitable[T]]

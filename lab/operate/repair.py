@@ -1,13 +1,13 @@
 """Putting a lab back to what it was built as, whatever was done to it."""
 
 import asyncio
-import time
 from collections.abc import Callable
 
 from lab.errors import LabError
 from lab.inventory import InventoryMachine
 from lab.operate import facts as telling
 from lab.operate.checks import CHECKS, Examination, Outcome, Result, examine
+from lab.operate.checks.state import CLOCK_LIMIT
 from lab.operate.facts import Facts
 from lab.operate.faults import TABLE, until_up
 from lab.operate.guests import Guests
@@ -23,11 +23,6 @@ _ALL = f"""
 nft delete table {TABLE} 2>/dev/null
 tc qdisc del dev eth0 root 2>/dev/null
 rm -rf /var/lib/lvs-dr-lab/aside*
-"""
-# A machine that was paused is late by as long, and nobody it could ask for the time.
-_CLOCK = """
-late=$(({now} - $(date +%s)))
-[ "$late" -ge -1 ] && [ "$late" -le 1 ] || date -s @{now} > /dev/null
 """
 # What was pushed last is pushed again by the machine itself; it starts what it reloads.
 _PUSH = "\nsh /var/lib/lvs-dr-lab/push.sh\n"
@@ -93,9 +88,12 @@ async def _power(lab: RunningLab, guests: Guests, machine: InventoryMachine, say
 
 
 async def _put_back(lab: RunningLab, guests: Guests, machine: InventoryMachine) -> None:
-    await guests.connect(machine.name)
-    clock = _CLOCK.format(now=int(time.time()))
-    script = clock + _ALL + _ROLES[machine.role].format(vip=lab.inventory.vip) + _PUSH
+    ahead, doubt = await guests.clock_ahead(machine.name)
+    if abs(ahead) - doubt > CLOCK_LIMIT:
+        # It was paused, and knows nobody who could tell it the time. By how much, not to when: the command
+        # may be slow to arrive.
+        await guests.run(machine.name, f"date -s @$(( $(date +%s) - {round(ahead)} )) > /dev/null")
+    script = _ALL + _ROLES[machine.role].format(vip=lab.inventory.vip) + _PUSH
     await guests.run(machine.name, "sh -s", stdin=script, timeout=180)
 
 
