@@ -1,5 +1,6 @@
 """What requests to the VIP show: one experiment a run, judged by several checks."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from lab.topology import Role
 
 # Requests of one experiment at most: an emulated client needs some 50 ms for each.
 _MOST_REQUESTS = 48
+# Seconds until the counters of IPVS have them.
+_COUNTED = 2.2
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ async def experiment(examination: Examination) -> Experiment:
         )
     await borrow(examination.guests, sources)
     twice = await ask_one_by_one(examination.guests, sources, 2 * len(sources))
+    # The kernel adds up its counters every two seconds (net/netfilter/ipvs/ip_vs_est.c).
+    await asyncio.sleep(_COUNTED)
     stats = await examination.run(master, "ipvsadm -Ln --stats --exact")
     return Experiment(tuple(twice), master, outputs.ipvs_traffic(stats.stdout))
 
