@@ -20,6 +20,9 @@ T = TypeVar("T")
 CONNECT_TIMEOUT = 10.0
 _COMMAND_TIMEOUT = 30.0
 _KEEPALIVE = 5
+# A clock is asked so often, unless an answer comes within twice this many seconds.
+_CLOCK_TRIES = 4
+_CLOCK_GOOD = 0.15
 
 
 class UnreachableError(LabError):
@@ -143,10 +146,16 @@ class Guests:
         """
         # Opening the connection would blur the answer.
         await self._connection(machine)
-        before = time.time()
-        answer = await self.run(machine, "date +%s.%N")
-        doubt = (time.time() - before) / 2
-        return float(answer.stdout) - before - doubt, doubt
+        asked = []
+        for _ in range(_CLOCK_TRIES):
+            before = time.time()
+            answer = await self.run(machine, "date +%s.%N")
+            doubt = (time.time() - before) / 2
+            asked.append((doubt, float(answer.stdout) - before - doubt))
+            if doubt < _CLOCK_GOOD:
+                break
+        doubt, ahead = min(asked)
+        return ahead, doubt
 
     async def on_each(
         self, machines: Iterable[str], work: Callable[[str], Awaitable[T]]

@@ -55,6 +55,9 @@ async def repair(lab: RunningLab, guests: Guests, say: Say) -> list[Result]:
         LabError: a machine cannot be brought back; names it.
     """
     await asyncio.gather(*(_power(lab, guests, machine, say) for machine in lab.inventory.machines))
+    # One after the other: a machine that is busy tells the time late.
+    for machine in lab.inventory.machines:
+        await _right_clock(guests, machine)
     done = await guests.on_each(
         [machine.name for machine in lab.inventory.machines],
         lambda name: _put_back(lab, guests, lab.inventory.machine(name)),
@@ -87,12 +90,15 @@ async def _power(lab: RunningLab, guests: Guests, machine: InventoryMachine, say
     await lab.virsh("domif-setlink", machine.domain, machine.mac, "up")
 
 
-async def _put_back(lab: RunningLab, guests: Guests, machine: InventoryMachine) -> None:
+async def _right_clock(guests: Guests, machine: InventoryMachine) -> None:
     ahead, doubt = await guests.clock_ahead(machine.name)
     if abs(ahead) - doubt > CLOCK_LIMIT:
         # It was paused, and knows nobody who could tell it the time. By how much, not to when: the command
         # may be slow to arrive.
         await guests.run(machine.name, f"date -s @$(( $(date +%s) - {round(ahead)} )) > /dev/null")
+
+
+async def _put_back(lab: RunningLab, guests: Guests, machine: InventoryMachine) -> None:
     script = _ALL + _ROLES[machine.role].format(vip=lab.inventory.vip) + _PUSH
     await guests.run(machine.name, "sh -s", stdin=script, timeout=180)
 

@@ -56,35 +56,12 @@ def test_status_says_how_every_machine_does(lab: TheLab) -> None:
     assert re.search(r"master +192\.168\.1\.21 +keepalived active +MASTER +VIP", shown)
 
 
-def test_a_machine_that_hangs_holds_up_nobody(lab: TheLab) -> None:
-    lab.virsh("suspend", lab.domain("server3"))
-    try:
-        begun = time.monotonic()
-        rows = {row["name"]: row for row in json.loads(lab.lab("status", "--json").stdout)["machines"]}
-        # Its time-out, and the time that the others take under emulation.
-        assert time.monotonic() - begun < 15 + 15
-        assert [name for name, row in rows.items() if not row["reachable"]] == ["server3"]
-        assert "no answer" in rows["server3"]["why_not"] or "did not answer" in rows["server3"]["why_not"]
-    finally:
-        lab.virsh("resume", lab.domain("server3"))
-    # It has lost the time for which it stood still.
-    lab.lab("repair")
-    assert checked(lab, "clocks") == {}
-
-
 # What is done, on which machine, and the checks that must fail for it, with those that follow from it.
 BROKEN: dict[str, tuple[str, str, set[str], set[str]]] = {
-    "VIP gone from lo": ("server2", "ip address del 192.168.1.20/32 dev lo", {"dr-settings"}, set()),
     "ARP answered by a server": (
         "server1",
         "sysctl -q -w net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0",
         {"dr-settings", "arp"},
-        set(),
-    ),
-    "a file that undoes it at the next boot": (
-        "server3",
-        "echo net.ipv4.conf.all.arp_ignore=0 > /etc/sysctl.d/99-odd.conf",
-        {"dr-files"},
         set(),
     ),
     "a weight changed by hand": (
@@ -93,20 +70,12 @@ BROKEN: dict[str, tuple[str, str, set[str], set[str]]] = {
         {"ipvs-table"},
         set(),
     ),
-    "keepalived.conf edited, not read": (
-        "master",
-        "sed -i 's/priority 150/priority 90/' /etc/keepalived/keepalived.conf",
-        {"drift"},
-        set(),
-    ),
     "the mail server's name gone": (
         "backup",
         "sed -i 's/mysmtp.laboratorio.com//' /etc/hosts",
         {"mail", "drift"},
         set(),
     ),
-    "keepalived stopped": ("master", "systemctl stop keepalived", {"services", "vip-holder"}, {"ipvs-table"}),
-    "a clock that is wrong": ("client", "date -s '+1 hour' > /dev/null", {"clocks"}, set()),
 }
 STATE = [check.name for check in CHECKS if not check.traffic]
 
@@ -117,8 +86,6 @@ def test_a_check_sees_what_is_broken_and_repair_mends_it(lab: TheLab, fault: str
     lab.on(machine, command)
     wrong = checked(lab, *STATE)
     assert due <= set(wrong) <= due | follow, wrong
-    if fault.startswith("a file"):
-        lab.on(machine, "rm /etc/sysctl.d/99-odd.conf")
     lab.lab("repair")
 
 
@@ -126,12 +93,8 @@ MEASURED_DRILLS = (
     "who-is-master",
     "graceful-failover",
     "crash-failover",
-    "server-stopped",
     "server-without-vip",
     "direct-routing",
-    "persistence",
-    "expire-nodest",
-    "curl-from-director",
 )
 
 
@@ -200,7 +163,7 @@ def still_held(lab: TheLab) -> bool:
     return subprocess.run(["flock", "-n", lock, "true"], check=False).returncode != 0
 
 
-@pytest.mark.parametrize("name", ["elsewhere", "deaf", "no-news"])
+@pytest.mark.parametrize("name", ["deaf"])
 def test_a_challenge_is_seen_and_solved_by_its_documented_fix(lab: TheLab, name: str) -> None:
     challenge = next(one for one in CHALLENGES if one.name == name)
     inventory = Inventory.model_validate(lab.output("inventory"))
