@@ -200,7 +200,7 @@ class Stage:
         return longest_outage(self.requests, since)
 
     async def calm(self, seconds: float = 1.5, within: float = 30.0) -> None:
-        """Wait until every request of the last ``seconds`` was answered.
+        """Watch for ``seconds``, then wait until every request of the last ``seconds`` was answered.
 
         Raises:
             LabError: that does not happen.
@@ -210,6 +210,7 @@ class Stage:
             recent = [request for request in self.requests if request.at > self.now() - seconds - 1.0]
             return len(recent) >= 3 and all(request.server for request in recent)
 
+        await asyncio.sleep(seconds)
         if await self.until(quiet, within) is None:
             raise LabError(f"requests to {self.inventory.vip} go unanswered. `lab check` says why.")
 
