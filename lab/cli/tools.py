@@ -56,8 +56,8 @@ def ssh_config(stack: StackOption = "dev") -> None:
         relay = [sys.executable, "-m", "lab.cli", "exec", "--stack", stack, "--"]
         relay += [sys.executable, "-m", "lab.operate.relay"]
         # Which lab is meant is told by the directory.
-        project = shlex.quote(str(found.paths.project))
-        text += f"    ProxyCommand cd {project} && exec {shlex.join(relay)} %h %p\n"
+        there = ["env", f"--chdir={found.paths.project}"]
+        text += f"    ProxyCommand {shlex.join([*there, *relay])} %h %p\n"
     typer.echo(text, nl=False)
 
 
