@@ -33,6 +33,8 @@ from lab.topology import Role
 # Seconds between two looks at a machine, and that one may take; what the journals say is shown at once.
 _LOOK_AGAIN = 2.0
 _PATIENCE = 6.0
+# Seconds for a login: emulated machines that are all asked at once take their time.
+_LOGIN = 30.0
 # Seconds between two looks at the file in which a drill tells of itself.
 _GLANCE = 0.1
 
@@ -52,7 +54,7 @@ class Watch:
     async def run(self) -> None:
         """Watch until cancelled."""
         self._feed.publish(LabMessage.of(self._lab.inventory))
-        async with self._lab.guests(connect_timeout=_PATIENCE) as guests, asyncio.TaskGroup() as group:
+        async with self._lab.guests(connect_timeout=_LOGIN) as guests, asyncio.TaskGroup() as group:
             for director in self._lab.inventory.by_role(Role.DIRECTOR):
                 group.create_task(self._follow(guests, director.name))
             for machine in self._lab.inventory.machines:
@@ -97,6 +99,8 @@ class Watch:
         while True:
             begun, at = time.monotonic(), time.time()
             try:
+                await guests.connect(machine.name)
+                begun, at = time.monotonic(), time.time()
                 told: Facts | LabError = await asyncio.wait_for(telling.ask(guests, machine), _PATIENCE)
             except TimeoutError:
                 told = LabError(f"no answer within {_PATIENCE:g} s")

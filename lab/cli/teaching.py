@@ -49,11 +49,15 @@ def board(
 
     async def work() -> None:
         watching = asyncio.create_task(Watch(lab, feed, interval=interval).run())
-        try:
-            await serve(feed, listening)
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+        serving = asyncio.create_task(serve(feed, listening))
+        # Whichever ends first: the page by Ctrl-C, or the watch by something that nobody thought of.
+        await asyncio.wait({watching, serving}, return_when=asyncio.FIRST_COMPLETED)
+        failed = watching.exception() if watching.done() and not watching.cancelled() else None
+        for task in (watching, serving):
+            task.cancel()
+        await asyncio.gather(watching, serving, return_exceptions=True)
+        if failed:
+            raise failed
 
     run(work())
 
