@@ -82,6 +82,36 @@ class Inventory(BaseModel):
         """The machines of one role, in the order of the configuration."""
         return tuple(machine for machine in self.machines if machine.role == role)
 
+    @property
+    def directors(self) -> tuple[InventoryMachine, ...]:
+        """The directors by priority, the highest first: the master, then those that take over."""
+        return tuple(sorted(self.by_role(Role.DIRECTOR), key=lambda one: -(one.priority or 0)))
+
+    @property
+    def real_servers(self) -> tuple[InventoryMachine, ...]:
+        """The real servers, in the order of the configuration."""
+        return self.by_role(Role.REAL_SERVER)
+
+    @property
+    def client(self) -> InventoryMachine:
+        """The trainee's machine."""
+        return self.by_role(Role.CLIENT)[0]
+
+    @property
+    def client_addresses(self) -> tuple[str, ...]:
+        """All addresses of the client's own, from which it can ask."""
+        return (self.client.address, *self.client.extra_addresses)
+
+    def lacks(self, directors: int, servers: int) -> str | None:
+        """Why this lab is too small for what needs so many of each; ``None`` if it is not."""
+        for what, needed, there in (
+            ("director", directors, len(self.directors)),
+            ("real-server", servers, len(self.real_servers)),
+        ):
+            if there < needed:
+                return f"it needs {needed} {what}s, this lab has {there}"
+        return None
+
     def machine(self, name: str) -> InventoryMachine:
         """The machine called ``name``.
 

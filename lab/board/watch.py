@@ -55,7 +55,7 @@ class Watch:
         """Watch until cancelled."""
         self._feed.publish(LabMessage.of(self._lab.inventory))
         async with self._lab.guests(connect_timeout=_LOGIN) as guests, asyncio.TaskGroup() as group:
-            for director in self._lab.inventory.by_role(Role.DIRECTOR):
+            for director in self._lab.inventory.directors:
                 group.create_task(self._follow(guests, director.name))
             for machine in self._lab.inventory.machines:
                 group.create_task(self._look(guests, machine))
@@ -124,8 +124,7 @@ class Watch:
         self._publish(at)
 
     async def _ask(self, guests: Guests) -> None:
-        client = self._lab.inventory.by_role(Role.CLIENT)[0]
-        sources = [client.address, *client.extra_addresses]
+        sources = self._lab.inventory.client_addresses
         while True:
             try:
                 async with probe(guests, sources, interval=self._interval) as running:

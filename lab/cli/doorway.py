@@ -14,7 +14,7 @@ from lab.host import whereabouts
 from lab.host.paths import StackPaths, project_dir
 
 # Set in the process that runs beside the machines; its value is the stack.
-BESIDE = "LVS_DR_LABBESIDE"
+BESIDE = "LVS_DR_LAB_BESIDE"
 # What works without the machines, or goes its own way to them.
 _OUTSIDE = {"setup", "up", "down", "image", "shell", "exec", "board", "ssh-config"}
 

@@ -37,8 +37,6 @@ from lab.topology import Role
 
 app = typer.Typer()
 
-# Seconds that `lab status` waits for one machine; emulated ones are slow at making connections.
-_PATIENCE = 15.0
 _EVENTS_SHOWN = 8
 
 
@@ -74,18 +72,13 @@ def show_status(
     if watch:
         run(_watch(lab))
         return
-    rows = run(_look(lab))
+    rows = run(status.of(lab))
     if as_json:
         out.print_json(json.dumps({"machines": [row.as_json() for row in rows]}))
     else:
         out.print(_status_view(lab, rows))
     if not any(row.reachable for row in rows):
         raise typer.Exit(NOT_REACHABLE)
-
-
-async def _look(lab: RunningLab) -> list[status.Row]:
-    async with lab.guests(connect_timeout=_PATIENCE) as guests:
-        return await status.look(guests, _PATIENCE)
 
 
 async def _watch(lab: RunningLab) -> None:
@@ -102,15 +95,14 @@ async def _watch(lab: RunningLab) -> None:
             last = 0
             await asyncio.sleep(1)
 
-    async with lab.guests(connect_timeout=_PATIENCE) as guests:
+    async with lab.guests(connect_timeout=status.PATIENCE) as guests:
         listeners = [
-            asyncio.create_task(listen(guests, director.name))
-            for director in lab.inventory.by_role(Role.DIRECTOR)
+            asyncio.create_task(listen(guests, director.name)) for director in lab.inventory.directors
         ]
         try:
             with Live(Text("asking the machines …"), console=out, auto_refresh=False) as live:
                 while True:
-                    rows = await status.look(guests, _PATIENCE)
+                    rows = await status.look(guests)
                     live.update(Group(_status_view(lab, rows), _event_view(seen)), refresh=True)
                     await asyncio.sleep(1)
         finally:

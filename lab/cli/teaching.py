@@ -79,7 +79,7 @@ def repair(stack: StackOption = "dev") -> None:
     async def work() -> list[str]:
         async with lab.guests() as guests:
             wrong = await repairing.repair(lab, guests, say)
-        return [f"{one.check.name} on {one.machine}: {one.verdict.detail}" for one in wrong]
+        return [one.in_words() for one in wrong]
 
     if wrong := run(work()):
         raise LabError("not everything could be put right.\n    " + "\n    ".join(wrong))

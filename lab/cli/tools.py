@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -24,12 +25,10 @@ from lab.operate import mailbox, status
 from lab.operate.recording import Request
 from lab.operate.running import RunningLab
 from lab.operate.traffic import probe
-from lab.topology import Role
 
 app = typer.Typer()
 
 _BAR = 40
-_PATIENCE = 15.0
 
 
 class Format(StrEnum):
@@ -43,7 +42,12 @@ class Format(StrEnum):
 def ssh(context: typer.Context, name: str, stack: StackOption = "dev") -> None:
     """Log in to machine NAME, or run a command there."""
     lab = beside(stack)
-    argv = lab.access.ssh(lab.machine(name).name, *context.args)
+    _log_in(lab, name, *context.args)
+
+
+def _log_in(lab: RunningLab, name: str, *command: str) -> None:
+    """Become ssh to machine ``name``; does not return."""
+    argv = lab.access.ssh(lab.machine(name).name, *command)
     os.execvp(argv[0], argv)  # noqa: S606  the user's own command
 
 
@@ -87,13 +91,14 @@ def capture(
     form = "-U -w -" if write else "-l -e"
     limit = f"-c {count}" if count else ""
     command = f"exec tcpdump -nn -i eth0 {form} {limit} {shlex.quote(expression_text)}"
-    argv = lab.access.ssh(lab.machine(name).name, command)
     if write is None:
-        os.execvp(argv[0], argv)  # noqa: S606  the user's own command
+        _log_in(lab, name, command)
+        return
+    lab.machine(name)
     say(f"writing to {write} until Ctrl-C")
     with write.open("wb") as file:
         os.dup2(file.fileno(), 1)
-        os.execvp(argv[0], argv)  # noqa: S606
+        _log_in(lab, name, command)
 
 
 @app.command()
@@ -106,8 +111,7 @@ def traffic(
 ) -> None:
     """Send steady requests to the VIP and show who answers."""
     lab = beside(stack)
-    client = lab.inventory.by_role(Role.CLIENT)[0]
-    own = [client.address, *client.extra_addresses]
+    own = lab.inventory.client_addresses
     if sources > len(own):
         raise LabError(
             f"--sources {sources}: the client has {len(own)} addresses.\n"
@@ -125,10 +129,16 @@ def traffic(
 
 
 async def _traffic(
-    lab: RunningLab, sources: list[str], interval: float, seconds: float, seen: list[Request], *, quiet: bool
+    lab: RunningLab,
+    sources: Sequence[str],
+    interval: float,
+    seconds: float,
+    seen: list[Request],
+    *,
+    quiet: bool,
 ) -> None:
     begun = time.monotonic()
-    names = [machine.name for machine in lab.inventory.by_role(Role.REAL_SERVER)]
+    names = [machine.name for machine in lab.inventory.real_servers]
     async with lab.guests() as guests, probe(guests, sources, interval=interval) as running:
         with Live(console=out, auto_refresh=False, transient=quiet) as live:
             async for request in running:
@@ -196,14 +206,12 @@ def logs(
     """Show the journal of keepalived on the directors, or the whole journal of machine NAME."""
     lab = beside(stack)
     if name:
-        command = f"exec journalctl --no-pager -n {lines} {'-f' if follow else ''}"
-        argv = lab.access.ssh(lab.machine(name).name, command)
-        os.execvp(argv[0], argv)  # noqa: S606  the user's own command
+        _log_in(lab, name, f"exec journalctl --no-pager -n {lines} {'-f' if follow else ''}")
     run(_logs(lab, lines, follow=follow))
 
 
 async def _logs(lab: RunningLab, lines: int, *, follow: bool) -> None:
-    directors = [director.name for director in lab.inventory.by_role(Role.DIRECTOR)]
+    directors = [director.name for director in lab.inventory.directors]
     command = f"exec journalctl -u keepalived --no-pager -o short-precise -n {lines} {'-f' if follow else ''}"
 
     async with lab.guests() as guests:
@@ -228,7 +236,7 @@ def collect(
     say("asking all machines, up to a minute")
 
     async def work() -> list[str]:
-        async with lab.guests(connect_timeout=_PATIENCE) as guests:
+        async with lab.guests(connect_timeout=status.PATIENCE) as guests:
             return await collecting.collect(guests, lab.versions(), file)
 
     for sentence in run(work()):
@@ -245,12 +253,7 @@ def diagram(
 ) -> None:
     """Draw the lab."""
     lab = beside(stack)
-
-    async def look() -> list[status.Row]:
-        async with lab.guests(connect_timeout=_PATIENCE) as guests:
-            return await status.look(guests, _PATIENCE)
-
-    rows = run(look()) if live else []
+    rows = run(status.of(lab)) if live else []
     text = (drawing.svg if form is Format.SVG else drawing.mermaid)(lab.inventory, rows)
     if write:
         write.write_text(text, encoding="utf-8")

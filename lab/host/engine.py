@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,8 +26,7 @@ from lab.errors import LabError
 from lab.host import engine_build
 from lab.host.engine_build import Builder, Recipe
 from lab.host.engine_vendor import PLUGINS, RELEASE, Archive, Sources, UnavailableError, Vendor
-
-Say = Callable[[str], None]
+from lab.say import Say
 
 TOOLCHAIN = Path(__file__).resolve().parents[2] / "toolchain"
 

@@ -6,14 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.errors import LabError
 from lab.host.engine_vendor import RELEASE
-
-Say = Callable[[str], None]
+from lab.say import Say
 
 _GIB = 1024**3
 # Sources and intermediate results of the largest piece, the command line tool.

@@ -24,8 +24,8 @@ import httpx
 from lab.errors import LabError
 from lab.host import guest_image
 from lab.host.paths import cache_dir
+from lab.say import Say
 
-Say = Callable[[str], None]
 Progress = Callable[[int, int | None], None]
 
 PINS = Path(__file__).parent / "guest_image" / "ubuntu.json"

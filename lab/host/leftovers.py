@@ -12,9 +12,9 @@ from typing import Any
 
 from lab import PROJECT
 from lab.errors import LabError
+from lab.say import Say
 from lab.topology import Names
 
-Say = Callable[[str], None]
 Virsh = Callable[..., str]
 """Runs virsh with the given arguments and returns what it prints; raises LabError."""
 

@@ -19,9 +19,9 @@ from lab.host.paths import StackPaths, cache_dir
 from lab.host.sandbox import Sandbox
 from lab.host.stack import Stack, private_dir
 from lab.inventory import Inventory
+from lab.say import Say
 from lab.settings import Settings, load, stack_values
 
-Say = Callable[[str], None]
 Progress = Callable[[int, int | None], None]
 
 

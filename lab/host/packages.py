@@ -4,13 +4,12 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import LabError
-
-Say = Callable[[str], None]
+from lab.say import Say
 
 # Where Debian keeps administrators' commands; an ordinary user's PATH may lack them.
 _ADMIN_PATH = "/usr/local/sbin:/usr/sbin:/sbin"

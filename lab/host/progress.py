@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-Say = Callable[[str], None]
+from lab.say import Say
 
 _UNCHANGED = "same"
 _PAST = {"create": "created", "update": "updated", "replace": "replaced", "delete": "deleted"}

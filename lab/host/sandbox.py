@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import TextIO
 
 from lab.errors import LabError
-
-Say = Callable[[str], None]
+from lab.say import Say
 
 URI = "qemu:///system"
 

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,7 @@ from lab.host.paths import StackPaths
 from lab.host.progress import Story, follow
 from lab.host.sandbox import Sandbox
 from lab.inventory import Inventory
-
-Say = Callable[[str], None]
+from lab.say import Say
 
 _SALT = b"encryptionsalt:"
 

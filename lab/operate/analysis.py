@@ -106,34 +106,6 @@ def shares(requests: Iterable[Request], begin: float, end: float) -> dict[str, i
     return dict(sorted(found.items()))
 
 
-def per_source(
-    requests: Iterable[Request], begin: float = -math.inf, end: float = math.inf
-) -> dict[str, list[str]]:
-    """The servers that answered each client address, in the order in which they were asked.
-
-    Of requests begun at ``begin`` or later and before ``end``. An address that nobody answered has an empty
-    list.
-    """
-    found: dict[str, list[str]] = {}
-    for request in in_order(requests):
-        if begin <= request.at < end:
-            servers = found.setdefault(request.source, [])
-            if request.server is not None:
-                servers.append(request.server)
-    return found
-
-
-def first_answer_by(requests: Iterable[Request], server: str, after: float = -math.inf) -> float | None:
-    """When the first request at ``after`` or later that ``server`` answered was begun; ``None``: never."""
-    times = (request.at for request in requests if request.server == server and request.at >= after)
-    return min(times, default=None)
-
-
-def last_answer_by(requests: Iterable[Request], server: str) -> float | None:
-    """When the last request that ``server`` answered was begun; ``None`` if it answered none."""
-    return max((request.at for request in requests if request.server == server), default=None)
-
-
 def states(events: Iterable[Event], director: str, end: float) -> list[Span]:
     """From when to when a director was in which VRRP state, from 0 to ``end`` without gaps.
 

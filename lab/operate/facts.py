@@ -72,10 +72,7 @@ class Facts:
 
     def service_table(self, inventory: Inventory) -> outputs.VirtualService | None:
         """The lab's virtual server in the IPVS table."""
-        for service in self.table:
-            if (service.address, service.port) == (inventory.vip, inventory.port):
-                return service
-        return None
+        return outputs.service_at(self.table, inventory.vip, inventory.port)
 
 
 async def ask(guests: Guests, machine: InventoryMachine) -> Facts:

@@ -9,7 +9,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from lab.operate.guests import Guests
-from lab.topology import Role
 
 # Where the sink's Maildir lies (cloud-init/user-data.yaml.j2).
 _MAILDIR = "/var/lib/mail-sink/mail"
@@ -38,7 +37,7 @@ async def read(guests: Guests) -> list[Mail]:
     Raises:
         UnreachableError: the client does not answer.
     """
-    client = guests.inventory.by_role(Role.CLIENT)[0].name
+    client = guests.inventory.client.name
     script = (
         f"cd {_MAILDIR} 2>/dev/null || exit 0; ls -tr new/* cur/* 2>/dev/null | "
         f'while read -r file; do echo \'{_MARK}\'"$(stat -c %Y "$file")"; cat "$file"; echo; done'

@@ -2,8 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
 
 _SECTION = "@@"
 
@@ -90,6 +90,11 @@ def ipvs_table(text: str) -> tuple[VirtualService, ...]:
     return tuple(found)
 
 
+def service_at(table: Iterable[VirtualService], address: str, port: int) -> VirtualService | None:
+    """The virtual service of one address and port."""
+    return next((one for one in table if (one.address, one.port) == (address, port)), None)
+
+
 @dataclass(frozen=True)
 class Traffic:
     """Counters of one destination or service since it was entered: ``ipvsadm -Ln --stats --exact``."""
@@ -165,12 +170,3 @@ def settings_of(sysctl_config: str) -> dict[str, str]:
             key, value = stripped.split("=", 1)
             found[key.strip().lstrip("-").replace("/", ".")] = value.strip()
     return found
-
-
-def is_address(text: str) -> bool:
-    """Whether ``text`` is an IPv4 address."""
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True

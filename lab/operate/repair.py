@@ -12,9 +12,8 @@ from lab.operate.facts import Facts
 from lab.operate.faults import TABLE, until_up
 from lab.operate.guests import Guests
 from lab.operate.running import RunningLab
+from lab.say import Say
 from lab.topology import Role
-
-Say = Callable[[str], None]
 
 # Checks that need no traffic: what a drill must leave as it found it.
 STATE = tuple(check for check in CHECKS if not check.traffic)
@@ -66,7 +65,7 @@ async def repair(lab: RunningLab, guests: Guests, say: Say) -> list[Result]:
         if isinstance(error, LabError):
             raise error
     await guests.on_each(
-        [director.name for director in lab.inventory.by_role(Role.DIRECTOR)],
+        [director.name for director in lab.inventory.directors],
         lambda name: _right_table(guests, lab.inventory.machine(name), say),
     )
     return await verify(guests)
@@ -76,6 +75,19 @@ async def verify(guests: Guests, report: Callable[[Result], None] = lambda _: No
     """The checks of the lab's state that do not hold, after their deadlines."""
     results = await examine(Examination(guests), STATE, report)
     return [result for result in results if result.verdict.outcome is not Outcome.PASSED]
+
+
+async def refuse_unhealthy(guests: Guests) -> None:
+    """Refuse to break what is broken already.
+
+    Raises:
+        LabError: a check of the state does not hold; says which, and what to do.
+    """
+    if wrong := await verify(guests):
+        raise LabError(
+            f"the lab is not healthy: {wrong[0].in_words()}.\n"
+            "    `lab check` says all that is wrong, `lab repair` puts it right."
+        )
 
 
 async def _power(lab: RunningLab, guests: Guests, machine: InventoryMachine, say: Say) -> None:
@@ -107,7 +119,7 @@ async def _right_table(guests: Guests, director: InventoryMachine, say: Say) -> 
     """Fill a table that was changed by hand: keepalived does that only when it starts."""
     told: Facts = await telling.ask(guests, director)
     table = told.service_table(guests.inventory)
-    due = {server.address: server.weight for server in guests.inventory.by_role(Role.REAL_SERVER)}
+    due = {server.address: server.weight for server in guests.inventory.real_servers}
     found = {entry.address: entry.weight for entry in table.destinations} if table else {}
     # A server that is missing may just not have been seen again yet: that is keepalived's business.
     odd = table is None or any(due.get(address) != weight for address, weight in found.items())

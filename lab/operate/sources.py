@@ -6,7 +6,6 @@ from ipaddress import IPv4Network
 
 from lab.inventory import Inventory
 from lab.operate.guests import Guests
-from lab.topology import Role
 
 # Seconds that a borrowed address stays on the client.
 _BORROWED = 600
@@ -18,8 +17,7 @@ async def borrow(guests: Guests, sources: Sequence[str]) -> None:
     They expire by themselves, so nothing is left behind even if this process is killed.
     """
     inventory = guests.inventory
-    client = inventory.by_role(Role.CLIENT)[0]
-    own = {client.address, *client.extra_addresses}
+    own = inventory.client_addresses
     length = IPv4Network(inventory.cidr).prefixlen
     added = [
         f"ip address replace {source}/{length} dev eth0 valid_lft {_BORROWED} preferred_lft 0"
@@ -27,7 +25,7 @@ async def borrow(guests: Guests, sources: Sequence[str]) -> None:
         if source not in own
     ]
     if added:
-        await guests.run(client.name, "; ".join(added))
+        await guests.run(inventory.client.name, "; ".join(added))
 
 
 def fresh_sources(inventory: Inventory, pinned: Iterable[str], count: int) -> list[str]:
@@ -35,12 +33,11 @@ def fresh_sources(inventory: Inventory, pinned: Iterable[str], count: int) -> li
 
     The client's own first; then, where the segment is the lab's alone, addresses nobody has.
     """
-    client = inventory.by_role(Role.CLIENT)[0]
     known = set(pinned)
-    own = [address for address in (client.address, *client.extra_addresses) if address not in known]
+    own = [address for address in inventory.client_addresses if address not in known]
     if not inventory.private or len(own) >= count:
         return own[:count]
     taken = {machine.address for machine in inventory.machines} | {inventory.vip, inventory.gateway}
-    taken |= known | set(client.extra_addresses)
+    taken |= known | set(inventory.client_addresses)
     free = [str(host) for host in IPv4Network(inventory.cidr).hosts() if str(host) not in taken]
     return (own + random.sample(free, min(len(free), count - len(own))))[:count]

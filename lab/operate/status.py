@@ -10,7 +10,11 @@ from lab.operate import facts as telling
 from lab.operate import outputs
 from lab.operate.facts import Facts
 from lab.operate.guests import Guests, UnreachableError
+from lab.operate.running import RunningLab
 from lab.topology import Role
+
+# Seconds for one machine; emulated ones are slow at making connections.
+PATIENCE = 15.0
 
 
 @dataclass(frozen=True)
@@ -40,22 +44,23 @@ class Row:
         return asdict(self)
 
 
-async def look(guests: Guests, patience: float) -> list[Row]:
-    """Ask all machines side by side.
-
-    Args:
-        guests: how they are reached.
-        patience: seconds that one of them may take; a dead one holds up nobody for longer.
-    """
+async def look(guests: Guests) -> list[Row]:
+    """Ask all machines side by side; a dead one holds up nobody for longer than `PATIENCE`."""
 
     async def ask(name: str) -> Facts:
         try:
-            return await asyncio.wait_for(telling.ask(guests, guests.inventory.machine(name)), patience)
+            return await asyncio.wait_for(telling.ask(guests, guests.inventory.machine(name)), PATIENCE)
         except TimeoutError:
-            raise UnreachableError(name, f"no answer within {patience:g} s") from None
+            raise UnreachableError(name, f"no answer within {PATIENCE:g} s") from None
 
     told = await guests.on_each([machine.name for machine in guests.inventory.machines], ask)
     return [row(guests.inventory, machine, told[machine.name]) for machine in guests.inventory.machines]
+
+
+async def of(lab: RunningLab) -> list[Row]:
+    """The same with connections of its own."""
+    async with lab.guests(connect_timeout=PATIENCE) as guests:
+        return await look(guests)
 
 
 def row(inventory: Inventory, machine: InventoryMachine, told: Facts | LabError) -> Row:

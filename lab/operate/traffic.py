@@ -11,7 +11,6 @@ import asyncssh
 
 from lab.operate.guests import Guests, UnreachableError
 from lab.operate.recording import Request
-from lab.topology import Role
 
 _PROGRAM = Path(__file__).with_name("on_guest") / "probe.py"
 # Seconds until a request that hangs is given up.
@@ -66,7 +65,7 @@ async def probe(
         UnreachableError: the client does not answer, or Python does not start there.
     """
     inventory = guests.inventory
-    client = inventory.by_role(Role.CLIENT)[0].name
+    client = inventory.client.name
     options = {
         "address": inventory.vip,
         "port": inventory.port,

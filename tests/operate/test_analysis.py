@@ -9,11 +9,8 @@ from lab.operate.analysis import (
     Outage,
     Span,
     failures_window,
-    first_answer_by,
-    last_answer_by,
     longest_outage,
     outages,
-    per_source,
     shares,
     states,
 )
@@ -60,9 +57,6 @@ def test_no_requests() -> None:
     assert longest_outage([]) == 0.0
     assert failures_window([], 0.0) is None
     assert shares([], 0, 9) == {}
-    assert per_source([]) == {}
-    assert first_answer_by([], "server1", 0.0) is None
-    assert last_answer_by([], "server1") is None
 
 
 def test_requests_may_come_in_the_order_in_which_they_end() -> None:
@@ -176,36 +170,9 @@ def test_spans_that_follow_each_other_count_each_answer_once() -> None:
     assert sum(before.values()) + sum(after.values()) == 100 - 34
 
 
-def test_per_source_keeps_the_order_in_which_they_were_asked() -> None:
-    requests = [
-        ok(3.0, "server3", "10.0.0.1"),
-        ok(1.0, "server1", "10.0.0.1", took=5.0),
-        lost(2.0, "10.0.0.1"),
-        ok(2.5, "server2", "10.0.0.2"),
-        lost(2.6, "10.0.0.3"),
-    ]
-    assert per_source(requests) == {
-        "10.0.0.1": ["server1", "server3"],
-        "10.0.0.2": ["server2"],
-        "10.0.0.3": [],
-    }
-    assert per_source(requests, 2.5, 3.0) == {"10.0.0.2": ["server2"], "10.0.0.3": []}
-
-
-def test_first_and_last_answer_of_a_server() -> None:
-    requests = [ok(5.0), ok(1.0), ok(3.0), ok(4.0, "server2"), lost(6.0)]
-    assert last_answer_by(requests, "server1") == 5.0
-    assert first_answer_by(requests, "server1") == 1.0
-    assert first_answer_by(requests, "server1", 1.0) == 1.0
-    assert first_answer_by(requests, "server1", after=1.1) == 3.0
-    assert first_answer_by(requests, "server1", 5.1) is None
-    assert last_answer_by(requests, "server9") is None
-
-
 def test_requests_before_the_clocks_were_matched_count() -> None:
     # A client's clock that is converted a moment late begins below zero.
     assert outages([lost(-0.2), ok(-0.1)]) == [Outage(-0.2, -0.1, 1)]
-    assert first_answer_by([ok(-0.1)], "server1") == -0.1
 
 
 def test_a_generator_is_enough() -> None:

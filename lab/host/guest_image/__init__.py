@@ -10,13 +10,11 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from lab.errors import LabError
 from lab.host import packages
-
-Say = Callable[[str], None]
+from lab.say import Say
 
 NAME = "Debian 12 built locally"
 

@@ -4,11 +4,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lab.inventory import Inventory, InventoryMachine
+from lab.inventory import Inventory
 from lab.operate.faults import Fault
 from lab.operate.guests import Guests
 from lab.operate.running import RunningLab
-from lab.topology import Role
 
 
 @dataclass(frozen=True)
@@ -35,32 +34,22 @@ class Cast:
     @property
     def vip(self) -> str:
         """The virtual address."""
-        return self.lab.inventory.vip
-
-    @property
-    def directors(self) -> list[InventoryMachine]:
-        """By priority, the highest first."""
-        return by_priority(self.lab.inventory)
+        return self.inventory.vip
 
     @property
     def master(self) -> str:
         """The director that should hold the VIP."""
-        return self.directors[0].name
+        return self.inventory.directors[0].name
 
     @property
     def backup(self) -> str:
         """The director that should take over."""
-        return self.directors[1].name
+        return self.inventory.directors[1].name
 
     @property
     def servers(self) -> list[str]:
         """The real servers."""
-        return [server.name for server in self.lab.inventory.by_role(Role.REAL_SERVER)]
-
-
-def by_priority(inventory: Inventory) -> list[InventoryMachine]:
-    """The directors, the highest priority first."""
-    return sorted(inventory.by_role(Role.DIRECTOR), key=lambda one: -(one.priority or 0))
+        return [server.name for server in self.inventory.real_servers]
 
 
 class Challenge(ABC):
@@ -91,8 +80,4 @@ class Challenge(ABC):
 
     def why_not(self, inventory: Inventory) -> str | None:
         """Why this lab is too small for it; ``None`` if it is not."""
-        for role, needed in ((Role.DIRECTOR, self.directors), (Role.REAL_SERVER, self.servers)):
-            there = len(inventory.by_role(role))
-            if there < needed:
-                return f"it needs {needed} {role.value}s, this lab has {there}"
-        return None
+        return inventory.lacks(self.directors, self.servers)

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable
+from typing import Literal
 
 from lab.inventory import Inventory
-from lab.operate.challenges.base import Cast, Challenge, Fix, by_priority
+from lab.operate.challenges.base import Cast, Challenge, Fix
 from lab.operate.faults import (
     CONF,
     RENDERED,
@@ -15,19 +16,20 @@ from lab.operate.faults import (
     file_written,
     packets_dropped,
 )
-from lab.topology import Role
-
-
-def _servers(inventory: Inventory) -> list[str]:
-    return [server.name for server in inventory.by_role(Role.REAL_SERVER)]
-
-
-def _last_server(inventory: Inventory) -> str:
-    return _servers(inventory)[-1]
 
 
 def _replaced(pattern: str, replacement: str) -> Callable[[str], str]:
     return lambda text: re.sub(pattern, replacement, text, flags=re.MULTILINE)
+
+
+async def _on_every_director(
+    cast: Cast, title: str, edit: Callable[[str], str], then: Literal["reload", "restart"] = "reload"
+) -> list[Fault]:
+    """The same edit of every keepalived.conf, the master's last: no failover hides what it does."""
+    return [
+        await conf_edited(cast.guests, director.name, title, edit, then=then)
+        for director in reversed(cast.inventory.directors)
+    ]
 
 
 def _edit(director: str, expression: str) -> Fix:
@@ -61,7 +63,7 @@ class EveryThird(Challenge):
 
     def solution(self, inventory: Inventory) -> list[Fix]:
         """Give it back."""
-        return [Fix(_last_server(inventory), f"ip address add {inventory.vip}/32 dev lo")]
+        return [Fix(inventory.real_servers[-1].name, f"ip address add {inventory.vip}/32 dev lo")]
 
 
 class Poacher(Challenge):
@@ -106,7 +108,7 @@ class Poacher(Challenge):
         """Both on all."""
         path = "/etc/sysctl.d/60-lvs-dr.conf"
         lines = "net.ipv4.conf.all.arp_ignore = 1\\nnet.ipv4.conf.all.arp_announce = 2\\n"
-        return [Fix(_servers(inventory)[0], f"printf '{lines}' > {path} && sysctl -p {path}")]
+        return [Fix(inventory.real_servers[0].name, f"printf '{lines}' > {path} && sysctl -p {path}")]
 
 
 class Hermit(Challenge):
@@ -146,7 +148,7 @@ class Hermit(Challenge):
 
     def solution(self, inventory: Inventory) -> list[Fix]:
         """On the console, or by a reset."""
-        return [Fix("", f"virsh reset {inventory.machine(_last_server(inventory)).domain}")]
+        return [Fix("", f"virsh reset {inventory.machine(inventory.real_servers[-1].name).domain}")]
 
 
 class TwoKings(Challenge):
@@ -178,7 +180,7 @@ class TwoKings(Challenge):
 
     def solution(self, inventory: Inventory) -> list[Fix]:
         """The same as the master's."""
-        backup = by_priority(inventory)[1].name
+        backup = inventory.directors[1].name
         number = inventory.virtual_router_id
         return [_edit(backup, rf"s/(virtual_router_id) .*/\1 {number}/")]
 
@@ -219,7 +221,7 @@ class Whisper(Challenge):
 
     def solution(self, inventory: Inventory) -> list[Fix]:
         """The rendered one."""
-        backup = by_priority(inventory)[1].name
+        backup = inventory.directors[1].name
         return [Fix(backup, f"cp {RENDERED}{CONF} {CONF} && systemctl reload keepalived")]
 
 
@@ -251,16 +253,13 @@ class Favourite(Challenge):
     async def faults(self, cast: Cast) -> list[Fault]:
         """On every director."""
         edit = _replaced(r"^( *)(persistence_timeout .*)$", r"\1\2\n\1persistence_granularity 255.255.255.0")
-        return [
-            await conf_edited(cast.guests, director.name, "all clients are one", edit, then="restart")
-            for director in reversed(cast.directors)
-        ]
+        return await _on_every_director(cast, "all clients are one", edit, "restart")
 
     def solution(self, inventory: Inventory) -> list[Fix]:
         """Away with it."""
         return [
             Fix(director.name, f"sed -i /persistence_granularity/d {CONF} && systemctl restart keepalived")
-            for director in by_priority(inventory)
+            for director in inventory.directors
         ]
 
 
@@ -286,16 +285,13 @@ class Elsewhere(Challenge):
         """The last digit doubled, on every director."""
         wrong = _neighbour(cast.inventory)
         edit = _replaced(rf"virtual_server {re.escape(cast.vip)} ", f"virtual_server {wrong} ")
-        return [
-            await conf_edited(cast.guests, director.name, "the virtual server is not the VIP", edit)
-            for director in cast.directors
-        ]
+        return await _on_every_director(cast, "the virtual server is not the VIP", edit)
 
     def solution(self, inventory: Inventory) -> list[Fix]:
         """The VIP."""
         return [
             _edit(director.name, rf"s/virtual_server [0-9.]+/virtual_server {inventory.vip}/")
-            for director in by_priority(inventory)
+            for director in inventory.directors
         ]
 
 
@@ -332,7 +328,7 @@ class Deaf(Challenge):
 
     def solution(self, inventory: Inventory) -> list[Fix]:
         """Away with the table."""
-        return [Fix(by_priority(inventory)[1].name, "nft delete table inet lab_fault")]
+        return [Fix(inventory.directors[1].name, "nft delete table inet lab_fault")]
 
 
 class AllGone(Challenge):
@@ -357,16 +353,13 @@ class AllGone(Challenge):
         """On every director."""
         port = cast.inventory.port + 8000 if cast.inventory.port < 50000 else 1
         edit = _replaced(r"connect_port \d+", f"connect_port {port}")
-        return [
-            await conf_edited(cast.guests, director.name, "checks go to a port where nothing listens", edit)
-            for director in cast.directors
-        ]
+        return await _on_every_director(cast, "checks go to a port where nothing listens", edit)
 
     def solution(self, inventory: Inventory) -> list[Fix]:
         """The port of the service."""
         return [
             _edit(director.name, rf"s/(connect_port) [0-9]+/\1 {inventory.port}/")
-            for director in by_priority(inventory)
+            for director in inventory.directors
         ]
 
 
@@ -398,16 +391,16 @@ class NoNews(Challenge):
                 do=f"sed -i 's/ {re.escape(name)}$//; s/ {re.escape(name)} / /' /etc/hosts",
                 undo=f"cp {RENDERED}/etc/hosts /etc/hosts",
             )
-            for director in cast.directors
+            for director in cast.inventory.directors
         ]
 
     def solution(self, inventory: Inventory) -> list[Fix]:
         """Back into it, and read again."""
-        client = inventory.by_role(Role.CLIENT)[0]
+        client = inventory.client
         line = f"{client.address} {inventory.smtp_server}"
         return [
             Fix(director.name, f"echo '{line}' >> /etc/hosts && systemctl reload keepalived")
-            for director in by_priority(inventory)
+            for director in inventory.directors
         ]
 
 
@@ -438,7 +431,7 @@ class OneWay(Challenge):
 
     def solution(self, inventory: Inventory) -> list[Fix]:
         """DR."""
-        master = by_priority(inventory)[0].name
+        master = inventory.directors[0].name
         return [Fix(master, f"sed -i 's/lb_kind NAT/lb_kind DR/' {CONF} && systemctl restart keepalived")]
 
 
@@ -463,7 +456,7 @@ class Usurper(Challenge):
 
     async def faults(self, cast: Cast) -> list[Fault]:
         """The backup goes above the master."""
-        highest = cast.directors[0].priority or 0
+        highest = cast.inventory.directors[0].priority or 0
         edit = _replaced(r"priority \d+", f"priority {min(254, highest + 50)}")
         master = _replaced(r"priority \d+", f"priority {highest - 1}") if highest >= 254 else None
         found = [await conf_edited(cast.guests, cast.backup, "the backup has the higher priority", edit)]
@@ -477,7 +470,7 @@ class Usurper(Challenge):
         """As rendered."""
         return [
             _edit(director.name, rf"s/( priority) [0-9]+/\1 {director.priority}/")
-            for director in by_priority(inventory)[:2]
+            for director in inventory.directors[:2]
         ]
 
 

@@ -9,10 +9,9 @@ from lab.operate.challenges.catalogue import CHALLENGES
 from lab.operate.checks import CHECKS, Check, Examination, Outcome, Result, examine
 from lab.operate.exercise import Exercise, Logbook
 from lab.operate.guests import Guests
-from lab.operate.repair import repair, verify
+from lab.operate.repair import refuse_unhealthy, repair
 from lab.operate.running import RunningLab
-
-Say = Callable[[str], None]
+from lab.say import Say
 
 # A lab that works is what counts: whoever mends a file may write it otherwise than it was rendered.
 JUDGES: tuple[Check, ...] = tuple(check for check in CHECKS if check.name != "drift")
@@ -31,11 +30,7 @@ async def start(lab: RunningLab, challenge: Challenge, say: Say) -> None:
         logbook.refuse_if_open()
         async with lab.guests() as guests:
             say("looking whether the lab is healthy")
-            if wrong := await verify(guests):
-                raise LabError(
-                    f"the lab is not healthy: {wrong[0].check.name} on {wrong[0].machine}: "
-                    f"{wrong[0].verdict.detail}.\n    `lab repair` puts it right."
-                )
+            await refuse_unhealthy(guests)
             made = await challenge.faults(Cast(lab, guests))
             exercise = logbook.begin("challenge", challenge.name)
             exercise.faults = made
@@ -103,9 +98,8 @@ async def reset(lab: RunningLab, say: Say) -> str | None:
                     say(str(error))
             if wrong := await repair(lab, guests, say):
                 raise LabError(
-                    f"the lab is not as it was: {wrong[0].check.name} on {wrong[0].machine}: "
-                    f"{wrong[0].verdict.detail}.\n    Try `lab challenge reset` again, or rebuild: "
-                    "`make down`, `make up`."
+                    f"the lab is not as it was: {wrong[0].in_words()}.\n"
+                    "    Try `lab challenge reset` again, or rebuild: `make down`, `make up`."
                 )
         logbook.end()
     return found.name if found else None

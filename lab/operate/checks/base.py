@@ -12,7 +12,6 @@ from lab.inventory import Inventory, InventoryMachine
 from lab.operate import facts as telling
 from lab.operate.facts import Facts
 from lab.operate.guests import Answer, Guests, UnreachableError
-from lab.topology import Role
 
 T = TypeVar("T")
 
@@ -52,6 +51,10 @@ class Result:
     verdict: Verdict
     seconds: float
 
+    def in_words(self) -> str:
+        """Which check, where, and what it saw."""
+        return f"{self.check.name} on {self.machine}: {self.verdict.detail}"
+
 
 class Examination:
     """One run of checks over a lab: what the machines said is asked once and shared."""
@@ -79,7 +82,7 @@ class Examination:
 
     async def holders(self) -> list[InventoryMachine]:
         """The reachable directors that hold the VIP."""
-        directors = self.inventory.by_role(Role.DIRECTOR)
+        directors = self.inventory.directors
         told = await self.guests.on_each([director.name for director in directors], self.facts)
         return [
             director

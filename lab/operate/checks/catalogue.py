@@ -20,7 +20,7 @@ def _everywhere(inventory: Inventory) -> list[str]:
 
 
 def _client(inventory: Inventory) -> list[str]:
-    return [inventory.by_role(Role.CLIENT)[0].name]
+    return [inventory.client.name]
 
 
 _WEB = _roles(Role.REAL_SERVER, Role.SORRY_SERVER)

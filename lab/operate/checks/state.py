@@ -7,7 +7,6 @@ from lab.operate import facts as telling
 from lab.operate import outputs
 from lab.operate.checks.base import Examination, Outcome, Verdict
 from lab.operate.guests import Guests
-from lab.topology import Role
 
 # Seconds.
 CLOCK_LIMIT = 1.0
@@ -29,9 +28,7 @@ async def service(examination: Examination, machine: str) -> Verdict:
 async def vip_holder(examination: Examination, machine: str) -> Verdict:
     """Whether a director holds the VIP exactly if its priority is the highest."""
     told = await examination.facts(machine)
-    directors = examination.inventory.by_role(Role.DIRECTOR)
-    highest = max(director.priority or 0 for director in directors)
-    due = examination.inventory.machine(machine).priority == highest
+    due = examination.inventory.directors[0].name == machine
     has = told.holds(examination.inventory.vip)
     state = told.vrrp or "in no known state"
     if due == has:
@@ -63,7 +60,7 @@ def _differences(inventory: Inventory, table: outputs.VirtualService) -> list[st
     """Where an IPVS table is not what the lab was built with."""
     wrong = []
     names = {machine.address: machine.name for machine in inventory.machines}
-    expected = {server.address: server.weight for server in inventory.by_role(Role.REAL_SERVER)}
+    expected = {server.address: server.weight for server in inventory.real_servers}
     found = {entry.address: entry for entry in table.destinations}
     if table.scheduler != inventory.lb_algo:
         wrong.append(f"the scheduler is {table.scheduler}, not {inventory.lb_algo}")
@@ -124,7 +121,7 @@ async def dr_files(examination: Examination, machine: str) -> Verdict:
 async def arp_answers(guests: Guests) -> set[str]:
     """The hardware addresses that answer the client's ARP requests for the VIP."""
     inventory = guests.inventory
-    client = inventory.by_role(Role.CLIENT)[0]
+    client = inventory.client
     # It ends with 1 when nobody answers.
     answer = await guests.run(client.name, f"arping -c 3 -I eth0 {inventory.vip} 2>&1 || true")
     return outputs.answering_macs(answer.stdout)
@@ -195,7 +192,7 @@ def drift_of(path: str, difference: str) -> str:
 async def mail(examination: Examination, machine: str) -> Verdict:
     """Whether a director finds the mail server by name, and it answers."""
     inventory = examination.inventory
-    client = inventory.by_role(Role.CLIENT)[0]
+    client = inventory.client
     name = inventory.smtp_server
     answer = await examination.run(
         machine,

@@ -11,7 +11,6 @@ from lab.operate.checks.base import Examination, Look, Outcome, Verdict
 from lab.operate.recording import Request
 from lab.operate.sources import borrow, fresh_sources
 from lab.operate.traffic import ask_one_by_one
-from lab.topology import Role
 
 # Requests of one experiment at most: an emulated client needs some 50 ms for each.
 _MOST_REQUESTS = 48
@@ -70,7 +69,7 @@ async def experiment(examination: Examination) -> Experiment:
 
 def sources_needed(inventory: Inventory) -> int:
     """How many sources show a fair share: two turns of the scheduler, within what an experiment may take."""
-    turn = sum(server.weight or 0 for server in inventory.by_role(Role.REAL_SERVER))
+    turn = sum(server.weight or 0 for server in inventory.real_servers)
     return max(2, min(2 * turn, _MOST_REQUESTS // 2))
 
 
@@ -115,7 +114,7 @@ def distribution(inventory: Inventory, made: Experiment, _: str) -> Verdict:
 
 def expected_shares(inventory: Inventory, sources: int) -> dict[str, float]:
     """New clients each real server should get of ``sources``: even for rr, by weight for wrr."""
-    servers = inventory.by_role(Role.REAL_SERVER)
+    servers = inventory.real_servers
     weights = {
         server.name: (float(bool(server.weight)) if inventory.lb_algo == "rr" else float(server.weight or 0))
         for server in servers

@@ -6,7 +6,11 @@ from typing import ClassVar
 from lab.inventory import Inventory
 from lab.operate.drills.stage import Stage
 from lab.operate.recording import Bound
-from lab.topology import Role
+
+
+def count_bound(quantity: str, low: float | None, high: float | None, formula: str, source: str) -> Bound:
+    """A bound without a unit."""
+    return Bound(quantity=quantity, low=low, high=high, unit="", formula=formula, source=source)
 
 
 class Drill(ABC):
@@ -44,10 +48,8 @@ class Drill(ABC):
 
     def why_not(self, inventory: Inventory) -> str | None:
         """Why this lab is too small for the drill; ``None`` if it is not."""
-        for role, needed in ((Role.DIRECTOR, self.directors), (Role.REAL_SERVER, self.servers)):
-            there = len(inventory.by_role(role))
-            if there < needed:
-                return f"it needs {needed} {role.value}s, this lab has {there}"
+        if small := inventory.lacks(self.directors, self.servers):
+            return small
         if self.persistent and not inventory.persistence_timeout:
             return "it needs persistence (lvs-dr-lab:persistence_timeout)"
         return None

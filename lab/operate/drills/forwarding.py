@@ -10,7 +10,7 @@ from typing import Self
 from lab.inventory import Inventory, InventoryMachine
 from lab.operate import outputs
 from lab.operate.analysis import shares
-from lab.operate.drills.base import Drill
+from lab.operate.drills.base import Drill, count_bound
 from lab.operate.drills.stage import Stage
 from lab.operate.faults import Fault, conf_edited, service_stopped, sysctls
 from lab.operate.recording import Bound, Request
@@ -22,10 +22,6 @@ _DOWNLOAD = Path(__file__).parents[1] / "on_guest" / "download.py"
 # What a long download fetches: bytes, and bytes a second. It must outlast what is done to it.
 _LARGE = 40_000_000
 _RATE = 100_000
-
-
-def _count(quantity: str, low: float | None, high: float | None, formula: str, source: str) -> Bound:
-    return Bound(quantity=quantity, low=low, high=high, unit="", formula=formula, source=source)
 
 
 class DirectRouting(Drill):
@@ -47,11 +43,11 @@ class DirectRouting(Drill):
         """Twice in, never out."""
         source = f"{_IPVS}/ip_vs_xmit.c, ip_vs_dr_xmit"
         return (
-            _count(
+            count_bound(
                 "frames to the VIP on the master, for each one from a client", 1.9, 2.0, "in and out", source
             ),
-            _count("frames from the VIP on the master", 0, 0, "answers do not pass", source),
-            _count("packets that IPVS counted as answers", 0, 0, "OutPkts", source),
+            count_bound("frames from the VIP on the master", 0, 0, "answers do not pass", source),
+            count_bound("packets that IPVS counted as answers", 0, 0, "OutPkts", source),
         )
 
     async def run(self, stage: Stage) -> dict[str, float | None]:
@@ -100,9 +96,9 @@ class Persistence(Drill):
         """One server; all within one; all within one."""
         source = f"{_IPVS}/ip_vs_core.c, ip_vs_sched_persist; ip_vs_rr.c"
         return (
-            _count("servers that answer one address", 1, 1, "the template decides", source),
-            _count("difference between servers over many addresses", 0, 1, "rr: equal to one", source),
-            _count("difference between servers without persistence", 0, 1, "rr: equal to one", source),
+            count_bound("servers that answer one address", 1, 1, "the template decides", source),
+            count_bound("difference between servers over many addresses", 0, 1, "rr: equal to one", source),
+            count_bound("difference between servers without persistence", 0, 1, "rr: equal to one", source),
         )
 
     def why_not(self, inventory: Inventory) -> str | None:
@@ -162,11 +158,11 @@ class Schedulers(Drill):
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """Even, by weight, one."""
         return (
-            _count("rr: difference between servers", 0, 1, "equal to one", f"{_IPVS}/ip_vs_rr.c"),
-            _count(
+            count_bound("rr: difference between servers", 0, 1, "equal to one", f"{_IPVS}/ip_vs_rr.c"),
+            count_bound(
                 "wrr: difference from the weights", 0, 1, "weight / sum of weights", f"{_IPVS}/ip_vs_wrr.c"
             ),
-            _count(
+            count_bound(
                 "sh: servers that answer one address", 1, 1, "a hash of the address", f"{_IPVS}/ip_vs_sh.c"
             ),
         )
@@ -244,8 +240,10 @@ class Drain(Drill):
         """Some, then none."""
         source = "kernel: networking/ipvs-sysctl, expire_quiescent_template"
         return (
-            _count("its answers, weight 0 alone", 1, None, "templates go on binding", source),
-            _count("its answers, expire_quiescent_template 1", 0, 0, "templates of weight 0 expire", source),
+            count_bound("its answers, weight 0 alone", 1, None, "templates go on binding", source),
+            count_bound(
+                "its answers, expire_quiescent_template 1", 0, 0, "templates of weight 0 expire", source
+            ),
         )
 
     async def run(self, stage: Stage) -> dict[str, float | None]:
@@ -257,11 +255,11 @@ class Drain(Drill):
             await stage.inject(sysctls(master, {key: "0"}, {key: before}))
         await stage.inject(_weight(stage, master, victim, 0))
         begin = stage.now() + 0.3
-        await stage.until(lambda: False, 4)
+        await stage.watch(4)
         kept = shares(stage.requests, begin, stage.now()).get(victim.name, 0)
         await stage.inject(sysctls(master, {key: "1"}, {key: before}))
         begin = stage.now() + 0.5
-        await stage.until(lambda: False, 4)
+        await stage.watch(4)
         return {
             "its answers, weight 0 alone": float(kept),
             "its answers, expire_quiescent_template 1": float(
@@ -302,7 +300,7 @@ class ExpireNodest(Drill):
         """Hangs for as long as we watch; an error soon."""
         source = "kernel: networking/ipvs-sysctl, expire_nodest_conn"
         return (
-            _count("downloads told of it, expire_nodest_conn 0", 0, 0, "packets are dropped", source),
+            count_bound("downloads told of it, expire_nodest_conn 0", 0, 0, "packets are dropped", source),
             Bound(
                 quantity="until the download breaks off, expire_nodest_conn 1",
                 low=0,
@@ -366,14 +364,14 @@ class ConnectionSync(Drill):
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """Lost, then kept."""
         return (
-            _count(
+            count_bound(
                 "downloads that survive without it",
                 0,
                 0,
                 "no entry: the packet is the director's own, which resets it",
                 f"{_IPVS}/ip_vs_proto_tcp.c, tcp_conn_schedule",
             ),
-            _count(
+            count_bound(
                 "downloads that survive with it",
                 1,
                 1,
@@ -408,7 +406,7 @@ class ConnectionSync(Drill):
         async with Download(stage, stage.sources[1]) as download:
             await download.server()
             # Enough packets for the first synchronisation (sync_threshold), and for its batch to be sent.
-            await stage.until(lambda: False, 3)
+            await stage.watch(3)
             fault = service_stopped(stage.master.name, "keepalived")
             at = await stage.inject(fault)
             taken = await stage.transition(stage.backup.name, "MASTER", 15, after=at) or stage.now()
@@ -445,7 +443,7 @@ class CurlFromDirector(Drill):
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """None from there."""
         return (
-            _count(
+            count_bound(
                 "answers on the master",
                 0,
                 0,

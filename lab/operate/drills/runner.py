@@ -10,20 +10,18 @@ from typing import Literal
 
 from lab.errors import LabError
 from lab.operate import outputs
-from lab.operate.checks import Result
 from lab.operate.drills.base import Drill
 from lab.operate.drills.live import LiveDrill, Teller
 from lab.operate.drills.stage import Stage
 from lab.operate.exercise import Logbook
 from lab.operate.guests import Guests
 from lab.operate.recording import Band, Event, Measure, Recording, Request
-from lab.operate.repair import repair, verify
+from lab.operate.repair import refuse_unhealthy, repair, verify
 from lab.operate.running import RunningLab
 from lab.operate.sources import borrow, fresh_sources
 from lab.operate.timeline import draw
+from lab.say import Say
 from lab.topology import Role
-
-Say = Callable[[str], None]
 
 # Client addresses that take turns: three for each of three servers.
 _SOURCES = 9
@@ -67,8 +65,7 @@ async def run_drills(
         logbook.refuse_if_open()
         async with lab.guests() as guests:
             say("looking whether the lab is healthy")
-            if wrong := await verify(guests):
-                raise LabError(_unhealthy(wrong[0]))
+            await refuse_unhealthy(guests)
             for drill in drills:
                 if reason := drill.why_not(lab.inventory):
                     raise LabError(f"drill {drill.name} cannot run here: {reason}.")
@@ -135,8 +132,8 @@ async def _restore(stage: Stage, say: Say) -> None:
         say("not yet as it was: repairing every machine")
         if wrong := await repair(stage.lab, stage.guests, say):
             raise LabError(
-                f"the lab is not as it was: {wrong[0].check.name} on {wrong[0].machine}: "
-                f"{wrong[0].verdict.detail}.\n    Try `lab drill restore`, then `lab check`."
+                f"the lab is not as it was: {wrong[0].in_words()}.\n"
+                "    Try `lab drill restore`, then `lab check`."
             )
     stage.logbook.end()
 
@@ -166,16 +163,14 @@ async def restore(lab: RunningLab, say: Say) -> str | None:
 async def _sources(guests: Guests) -> Sequence[str]:
     """Client addresses that no persistence template binds; the table is cleared if it knows them all."""
     inventory = guests.inventory
-    directors = inventory.by_role(Role.DIRECTOR)
     pinned: set[str] = set()
     if inventory.persistence_timeout:
-        for director in directors:
+        for director in inventory.directors:
             listed = await guests.run(director.name, "ipvsadm -Lcn")
             pinned |= set(outputs.pinned_sources(listed.stdout))
     sources = fresh_sources(inventory, pinned, _SOURCES)
-    if len(sources) < min(_SOURCES, len(inventory.by_role(Role.REAL_SERVER))):
-        client = inventory.by_role(Role.CLIENT)[0]
-        sources = [client.address, *client.extra_addresses][:_SOURCES]
+    if len(sources) < min(_SOURCES, len(inventory.real_servers)):
+        sources = list(inventory.client_addresses[:_SOURCES])
     await borrow(guests, sources)
     return sources
 
@@ -214,10 +209,3 @@ def _write(directory: Path, recording: Recording) -> tuple[Path, ...]:
     recording.save(numbers)
 
     return (numbers, *draw(recording, base))
-
-
-def _unhealthy(wrong: Result) -> str:
-    return (
-        f"the lab is not healthy: {wrong.check.name} on {wrong.machine}: {wrong.verdict.detail}.\n"
-        "    `lab check` says all that is wrong, `lab repair` puts it right."
-    )

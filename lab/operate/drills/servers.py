@@ -2,11 +2,11 @@
 
 import re
 
-from lab.inventory import Inventory
+from lab.inventory import Inventory, InventoryMachine
 from lab.operate import timers
 from lab.operate.analysis import failures_window
 from lab.operate.checks.state import arp_answers
-from lab.operate.drills.base import Drill
+from lab.operate.drills.base import Drill, count_bound
 from lab.operate.drills.stage import Stage
 from lab.operate.faults import (
     address_removed,
@@ -17,11 +17,26 @@ from lab.operate.faults import (
     sysctls,
 )
 from lab.operate.recording import Bound
-from lab.topology import Role
 
 # Seconds that an emulated director's timers and an SSH command may be late.
 _LATE = 1.0
 _NOBODY_KNOWS = "kernel: TCP_CHECK connects to the server's own address, not to the VIP"
+
+
+def _removals(inventory: Inventory) -> dict[str, str]:
+    """For each director, what is measured of its noticing that a server is dead."""
+    return {director.name: f"until {director.name} takes it out" for director in inventory.directors}
+
+
+async def _noticed(
+    stage: Stage, victim: InventoryMachine, within: float, at: float
+) -> dict[str, float | None]:
+    """How long each director took to take ``victim`` out, which died at ``at``."""
+    measured: dict[str, float | None] = {}
+    for director, quantity in _removals(stage.inventory).items():
+        gone = await stage.removal(director, victim, within, at)
+        measured[quantity] = None if gone is None else gone - at
+    return measured
 
 
 class ServerStopped(Drill):
@@ -47,13 +62,13 @@ class ServerStopped(Drill):
         return (
             *(
                 Bound(
-                    quantity=f"until {director.name} takes it out",
+                    quantity=quantity,
                     low=0,
                     high=bound + _LATE,
                     formula="delay_loop + retry x delay_before_retry",
                     source=timers.CHECKERS,
                 )
-                for director in inventory.by_role(Role.DIRECTOR)
+                for quantity in _removals(inventory).values()
             ),
             Bound(
                 quantity="seconds in which requests fail",
@@ -78,10 +93,7 @@ class ServerStopped(Drill):
         at = await stage.inject(fault)
         bound = timers.noticed(stage.inventory, 0)
         stage.band(at, at + bound, f"promised: gone within {bound:.0f} s")
-        measured: dict[str, float | None] = {}
-        for director in stage.directors:
-            gone = await stage.removal(director.name, victim, bound + 10, at)
-            measured[f"until {director.name} takes it out"] = None if gone is None else gone - at
+        measured = await _noticed(stage, victim, bound + 10, at)
         await stage.calm()
         window = failures_window(stage.requests, at - 0.2)
         measured["seconds in which requests fail"] = window[1] - window[0] if window else 0.0
@@ -123,13 +135,13 @@ class ServerSilent(Drill):
         return (
             *(
                 Bound(
-                    quantity=f"until {director.name} takes it out",
+                    quantity=quantity,
                     low=low,
                     high=bound + _LATE,
                     formula="delay_loop + T + retry x (delay_before_retry + T), T = connect_timeout",
                     source=timers.CHECKERS,
                 )
-                for director in inventory.by_role(Role.DIRECTOR)
+                for quantity in _removals(inventory).values()
             ),
             Bound(
                 quantity="seconds in which requests fail",
@@ -149,10 +161,7 @@ class ServerSilent(Drill):
         )
         bound = timers.noticed(stage.inventory, stage.inventory.check.connect_timeout)
         stage.band(at, at + bound, f"promised: gone within {bound:.0f} s")
-        measured: dict[str, float | None] = {}
-        for director in stage.directors:
-            gone = await stage.removal(director.name, victim, bound + 15, at)
-            measured[f"until {director.name} takes it out"] = None if gone is None else gone - at
+        measured = await _noticed(stage, victim, bound + 15, at)
         await stage.calm()
         window = failures_window(stage.requests, at - 0.2)
         measured["seconds in which requests fail"] = window[1] - window[0] if window else None
@@ -187,13 +196,12 @@ class ServerHangs(Drill):
         """Never, then within one loop and the waits of HTTP_GET."""
         timeout = inventory.check.connect_timeout
         return (
-            Bound(
-                quantity="removals while TCP_CHECK is in force",
-                low=0,
-                high=0,
-                unit="",
-                formula="the handshake is the kernel's",
-                source="listen(2): connections are completed up to the backlog",
+            count_bound(
+                "removals while TCP_CHECK is in force",
+                0,
+                0,
+                "the handshake is the kernel's",
+                "listen(2): connections are completed up to the backlog",
             ),
             Bound(
                 quantity="until HTTP_GET takes it out",
@@ -256,21 +264,13 @@ class ServerWithoutVip(Drill):
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """Green, and a share of clients lost."""
         return (
-            Bound(
-                quantity="removals by health checks",
-                low=0,
-                high=0,
-                unit="",
-                formula="none",
-                source=_NOBODY_KNOWS,
-            ),
-            Bound(
-                quantity="failing share, measured less expected",
-                low=-0.1,
-                high=0.1,
-                unit="",
-                formula="sources pinned to it / all sources",
-                source="ip_vs_xmit.c, ip_vs_dr_xmit: the destination address is left as it is",
+            count_bound("removals by health checks", 0, 0, "none", _NOBODY_KNOWS),
+            count_bound(
+                "failing share, measured less expected",
+                -0.1,
+                0.1,
+                "sources pinned to it / all sources",
+                "ip_vs_xmit.c, ip_vs_dr_xmit: the destination address is left as it is",
             ),
         )
 
@@ -280,7 +280,7 @@ class ServerWithoutVip(Drill):
         pinned = {request.source for request in stage.requests if request.server == victim.name}
         at = await stage.inject(address_removed(victim.name, f"{stage.inventory.vip}/32"))
         done = stage.now()
-        await stage.until(lambda: False, timers.noticed(stage.inventory, 0) + 2)
+        await stage.watch(timers.noticed(stage.inventory, 0) + 2)
         # The last second's requests may still be under way.
         asked = [request for request in stage.requests if done + 0.3 < request.at < stage.now() - 1.2]
         failed = sum(request.server is None for request in asked)
@@ -316,7 +316,7 @@ class ArpProblem(Drill):
         """Two answers, still two, one."""
         source = "kernel: networking/ip-sysctl, arp_ignore"
         return tuple(
-            Bound(quantity=quantity, low=count, high=count, unit="", formula=formula, source=source)
+            count_bound(quantity, count, count, formula, source)
             for quantity, count, formula in (
                 ("addresses that answer, arp_ignore 0", 2, "the director and the server"),
                 ("addresses that answer, only lo set", 2, "max(conf/all, conf/eth0) is still 0"),
@@ -410,7 +410,6 @@ class SorryServer(Drill):
         first = await stage.until(
             lambda: any(one.server == sorry.name and one.at > begun for one in stage.requests), 40
         )
-        back = stage.now()
         for fault in stopped:
             await stage.take_back(fault)
         started = stage.now()
@@ -418,7 +417,6 @@ class SorryServer(Drill):
         again = await stage.until(
             lambda: any(one.server in names and one.at > started for one in stage.requests), 40
         )
-        del back
         return {
             "until the sorry server answers": None if first is None else first - begun,
             "until real servers answer again": None if again is None else again - started,

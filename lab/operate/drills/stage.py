@@ -18,7 +18,6 @@ from lab.operate.guests import Guests, UnreachableError
 from lab.operate.recording import Band, Event, Request
 from lab.operate.running import RunningLab
 from lab.operate.traffic import GIVE_UP, probe
-from lab.topology import Role
 
 Listener = Callable[[Request | Event | Band], None]
 
@@ -51,9 +50,9 @@ class Stage:
         return time.time() - self.began
 
     @property
-    def directors(self) -> list[InventoryMachine]:
+    def directors(self) -> tuple[InventoryMachine, ...]:
         """By priority, the highest first."""
-        return sorted(self.inventory.by_role(Role.DIRECTOR), key=lambda one: -(one.priority or 0))
+        return self.inventory.directors
 
     @property
     def master(self) -> InventoryMachine:
@@ -68,12 +67,12 @@ class Stage:
     @property
     def servers(self) -> tuple[InventoryMachine, ...]:
         """The real servers."""
-        return self.inventory.by_role(Role.REAL_SERVER)
+        return self.inventory.real_servers
 
     @property
     def client(self) -> InventoryMachine:
         """The client."""
-        return self.inventory.by_role(Role.CLIENT)[0]
+        return self.inventory.client
 
     async def run(self, machine: str, command: str, *, check: bool = True) -> str:
         """What a command prints on a machine."""
@@ -85,10 +84,8 @@ class Stage:
 
     async def table(self, director: str) -> outputs.VirtualService | None:
         """The lab's virtual server in the IPVS table of a director."""
-        for service in outputs.ipvs_table(await self.run(director, "ipvsadm -Ln")):
-            if (service.address, service.port) == (self.inventory.vip, self.inventory.port):
-                return service
-        return None
+        table = outputs.ipvs_table(await self.run(director, "ipvsadm -Ln"))
+        return outputs.service_at(table, self.inventory.vip, self.inventory.port)
 
     async def inject(self, fault: Fault) -> float:
         """Make a fault, remembered first; returns when it was asked for."""
@@ -129,6 +126,10 @@ class Stage:
         """Mark the span in which something is promised to end."""
         self.bands.append(Band(begin=begin, end=end, label=label))
         self.listen(self.bands[-1])
+
+    async def watch(self, seconds: float) -> None:
+        """Let requests and events come in for so long."""
+        await asyncio.sleep(seconds)
 
     async def until(self, condition: Callable[[], bool], within: float) -> float | None:
         """Wait for something that arrives here by itself; returns when it did, ``None`` if not in time."""

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Callable
 
-from lab.inventory import Inventory, InventoryMachine
+from lab.inventory import Inventory
 from lab.operate import timers
 from lab.operate.checks.state import arp_answers
-from lab.operate.drills.base import Drill
+from lab.operate.drills.base import Drill, count_bound
 from lab.operate.drills.stage import Stage
 from lab.operate.faults import (
     cable_pulled,
@@ -17,20 +17,15 @@ from lab.operate.faults import (
     service_stopped,
 )
 from lab.operate.recording import Bound
-from lab.topology import Role
 
 # Seconds on top of a protocol's bound for the client to find the new owner of the VIP: the gratuitous ARP,
 # and the probe's own resolution.
 CLIENT = 0.3
 
 
-def _backup_of(inventory: Inventory) -> InventoryMachine:
-    return sorted(inventory.by_role(Role.DIRECTOR), key=lambda one: -(one.priority or 0))[1]
-
-
 def crash_bound(inventory: Inventory, quantity: str = "clients without an answer") -> Bound:
     """How long a VIP is gone when its holder dies without a word."""
-    down = timers.master_down(inventory, _backup_of(inventory))
+    down = timers.master_down(inventory, inventory.directors[1])
     return Bound(
         quantity=quantity,
         # The last advertisement was sent up to an interval before the crash.
@@ -38,6 +33,25 @@ def crash_bound(inventory: Inventory, quantity: str = "clients without an answer
         high=down + CLIENT,
         formula="3 x advert_int + skew of the backup, less what had passed since the last advertisement",
         source=timers.rfc(inventory),
+    )
+
+
+def _crash_band(stage: Stage, at: float) -> None:
+    """Mark when the backup must take over from a master that died at ``at``."""
+    bound = crash_bound(stage.inventory)
+    stage.band(
+        at + (bound.low or 0), at + (bound.high or 0), f"promised: {bound.low:.2f} to {bound.high:.2f} s"
+    )
+
+
+def _unnoticed(quantity: str) -> Bound:
+    """A master that lives hands over without a gap."""
+    return Bound(
+        quantity=quantity,
+        low=0,
+        high=0.5,
+        formula="the new master announces itself before the old one lets go",
+        source="keepalived vrrp.c: gratuitous ARP on the transition",
     )
 
 
@@ -60,12 +74,10 @@ class WhoIsMaster(Drill):
 
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """One holder, one advertisement an interval, with its priority."""
-        highest = max(director.priority or 0 for director in inventory.by_role(Role.DIRECTOR))
+        highest = inventory.directors[0].priority
         source = timers.rfc(inventory)
         return (
-            Bound(
-                quantity="directors that hold the VIP", low=1, high=1, unit="", formula="one", source=source
-            ),
+            count_bound("directors that hold the VIP", 1, 1, "one", source),
             Bound(
                 quantity="seconds between advertisements",
                 low=inventory.advert_int * 0.8,
@@ -73,13 +85,8 @@ class WhoIsMaster(Drill):
                 formula="advert_int",
                 source=source,
             ),
-            Bound(
-                quantity="priority that is advertised",
-                low=highest,
-                high=highest,
-                unit="",
-                formula="the highest of all directors",
-                source=source,
+            count_bound(
+                "priority that is advertised", highest, highest, "the highest of all directors", source
             ),
         )
 
@@ -124,7 +131,7 @@ class GracefulFailover(Drill):
 
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """The skew time."""
-        skew = timers.skew(inventory, _backup_of(inventory))
+        skew = timers.skew(inventory, inventory.directors[1])
         source = timers.rfc(inventory)
         return (
             Bound(
@@ -183,10 +190,7 @@ class CrashFailover(Drill):
         """Cut the power, wait for the backup."""
         at = await stage.inject(power_cut(stage.lab, stage.master.name))
         stage.is_now(stage.master.name, "OFF")
-        bound = crash_bound(stage.inventory)
-        stage.band(
-            at + (bound.low or 0), at + (bound.high or 0), f"promised: {bound.low:.2f} to {bound.high:.2f} s"
-        )
+        _crash_band(stage, at)
         taken = await stage.transition(stage.backup.name, "MASTER", 20, after=at)
         await stage.answered(10, after=taken or at)
         return {
@@ -215,8 +219,7 @@ class LinkFailure(Drill):
 
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """As for a crash; then the way back."""
-        master = max(inventory.by_role(Role.DIRECTOR), key=lambda one: one.priority or 0)
-        down = timers.master_down(inventory, master)
+        down = timers.master_down(inventory, inventory.directors[0])
         return (
             crash_bound(inventory),
             Bound(
@@ -226,23 +229,14 @@ class LinkFailure(Drill):
                 formula="3 x advert_int + skew of the master, and the time to see the link",
                 source=timers.rfc(inventory),
             ),
-            Bound(
-                quantity="clients without an answer on the way back",
-                low=0,
-                high=0.5,
-                formula="the new master announces itself before the old one lets go",
-                source="keepalived vrrp.c: gratuitous ARP on the transition",
-            ),
+            _unnoticed("clients without an answer on the way back"),
         )
 
     async def run(self, stage: Stage) -> dict[str, float | None]:
         """Down, wait, up, wait."""
         fault = cable_pulled(stage.lab, stage.master.name)
         at = await stage.inject(fault)
-        bound = crash_bound(stage.inventory)
-        stage.band(
-            at + (bound.low or 0), at + (bound.high or 0), f"promised: {bound.low:.2f} to {bound.high:.2f} s"
-        )
+        _crash_band(stage, at)
         taken = await stage.transition(stage.backup.name, "MASTER", 15, after=at)
         await stage.answered(10, after=taken or at)
         crash = await stage.outage(at - 0.5)
@@ -275,8 +269,7 @@ class Failback(Drill):
 
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """A master down interval; then never."""
-        master = max(inventory.by_role(Role.DIRECTOR), key=lambda one: one.priority or 0)
-        down = timers.master_down(inventory, master)
+        down = timers.master_down(inventory, inventory.directors[0])
         source = timers.rfc(inventory)
         return (
             Bound(
@@ -286,21 +279,8 @@ class Failback(Drill):
                 formula="3 x advert_int + skew of the master",
                 source=source,
             ),
-            Bound(
-                quantity="clients without an answer at the takeover",
-                low=0,
-                high=0.5,
-                formula="the new master announces itself before the old one lets go",
-                source="keepalived vrrp.c: gratuitous ARP on the transition",
-            ),
-            Bound(
-                quantity="takeovers with nopreempt",
-                low=0,
-                high=0,
-                unit="",
-                formula="Preempt_Mode is false",
-                source=source,
-            ),
+            _unnoticed("clients without an answer at the takeover"),
+            count_bound("takeovers with nopreempt", 0, 0, "Preempt_Mode is false", source),
         )
 
     async def run(self, stage: Stage) -> dict[str, float | None]:
@@ -410,7 +390,7 @@ class SplitBrain(Drill):
 
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """A master down interval to break, an advertisement to heal."""
-        down = timers.master_down(inventory, _backup_of(inventory))
+        down = timers.master_down(inventory, inventory.directors[1])
         source = timers.rfc(inventory)
         return (
             Bound(
@@ -421,14 +401,7 @@ class SplitBrain(Drill):
                 formula="3 x advert_int + skew of the backup, less up to one advert_int",
                 source=source,
             ),
-            Bound(
-                quantity="directors that hold the VIP meanwhile",
-                low=2,
-                high=2,
-                unit="",
-                formula="both",
-                source=source,
-            ),
+            count_bound("directors that hold the VIP meanwhile", 2, 2, "both", source),
             Bound(
                 quantity="until one gives way",
                 low=0,
@@ -483,7 +456,7 @@ class AuthMismatch(Drill):
 
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """Two masters, then one."""
-        down = timers.master_down(inventory, _backup_of(inventory))
+        down = timers.master_down(inventory, inventory.directors[1])
         return (
             Bound(
                 quantity="until both are master",
@@ -493,13 +466,12 @@ class AuthMismatch(Drill):
                 formula="the reload, then 3 x advert_int + skew of the backup",
                 source=timers.rfc(inventory),
             ),
-            Bound(
-                quantity="masters with a difference after the eighth byte",
-                low=1,
-                high=1,
-                unit="",
-                formula="eight bytes are compared",
-                source="keepalived vrrp.h, VRRP_AUTH_LEN 8; RFC 2338, 5.3.10",
+            count_bound(
+                "masters with a difference after the eighth byte",
+                1,
+                1,
+                "eight bytes are compared",
+                "keepalived vrrp.h, VRRP_AUTH_LEN 8; RFC 2338, 5.3.10",
             ),
         )
 
@@ -555,20 +527,19 @@ class NetworkdRestart(Drill):
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """Nothing; then a loss."""
         return (
-            Bound(
-                quantity="transitions with KeepConfiguration=static",
-                low=0,
-                high=0,
-                unit="",
-                formula="addresses set by others are kept",
-                source="systemd.network(5)",
+            count_bound(
+                "transitions with KeepConfiguration=static",
+                0,
+                0,
+                "addresses set by others are kept",
+                "systemd.network(5)",
             ),
-            Bound(
-                quantity="transitions without it",
-                low=1,
-                unit="",
-                formula="the VIP is deleted, keepalived notices and leaves MASTER",
-                source="keepalived issue 836, 2.0 and later",
+            count_bound(
+                "transitions without it",
+                1,
+                None,
+                "the VIP is deleted, keepalived notices and leaves MASTER",
+                "keepalived issue 836, 2.0 and later",
             ),
         )
 
@@ -577,7 +548,7 @@ class NetworkdRestart(Drill):
         master = stage.master.name
         at = stage.act("systemd-networkd is restarted, KeepConfiguration=static", master)
         await stage.run(master, "systemctl restart systemd-networkd")
-        await stage.until(lambda: False, 4)
+        await stage.watch(4)
         kept = self._transitions(stage, at)
         drop_in = "/etc/systemd/network/10-netplan-eth0.network.d/keep-vip.conf"
         # "no" is the default: it is what a machine without the drop-in has.
@@ -592,7 +563,7 @@ class NetworkdRestart(Drill):
         )
         at = stage.now() - 3
         await stage.event(lambda event: event.kind == "vrrp", 12, after=at)
-        await stage.until(lambda: False, 2)
+        await stage.watch(2)
         return {
             "transitions with KeepConfiguration=static": float(kept),
             "transitions without it": float(self._transitions(stage, at)),
@@ -622,7 +593,7 @@ class SmtpName(Drill):
 
     def bounds(self, inventory: Inventory) -> tuple[Bound, ...]:
         """Two lookups of two tries of five seconds."""
-        down = timers.master_down(inventory, _backup_of(inventory))
+        down = timers.master_down(inventory, inventory.directors[1])
         return (
             Bound(
                 quantity="until the backup takes over",
