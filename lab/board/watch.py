@@ -101,16 +101,27 @@ class Watch:
             try:
                 await guests.connect(machine.name)
                 begun, at = time.monotonic(), time.time()
-                told: Facts | LabError = await asyncio.wait_for(telling.ask(guests, machine), _PATIENCE)
-            except TimeoutError:
-                told = LabError(f"no answer within {_PATIENCE:g} s")
-                guests.forget(machine.name)
+                told: Facts | LabError = await self._told(guests, machine)
             except LabError as error:
                 told = error
             # What a journal has said since then is younger than this answer.
             if self._news.get(machine.name, 0.0) < begun:
                 self._take(status.row(guests.inventory, machine, told), at)
-            await asyncio.sleep(_LOOK_AGAIN)
+            # A machine that needs long for its answer is asked less often.
+            await asyncio.sleep(max(_LOOK_AGAIN, 2 * (time.monotonic() - begun)))
+
+    async def _told(self, guests: Guests, machine: InventoryMachine) -> Facts:
+        """What the machine says of itself, however long it takes; it is shown as silent meanwhile."""
+        asking = asyncio.create_task(telling.ask(guests, machine))
+        try:
+            answered, _ = await asyncio.wait({asking}, timeout=_PATIENCE)
+            if not answered:
+                # Not given up: it may only be slow, and another login would make it slower.
+                silent = LabError(f"no answer within {_PATIENCE:g} s")
+                self._take(status.row(guests.inventory, machine, silent), time.time())
+            return await asking
+        finally:
+            asking.cancel()
 
     def _take(self, row: status.Row, at: float) -> None:
         self._states[row.name] = _state(row)

@@ -137,9 +137,10 @@ async def _traffic(
     *,
     quiet: bool,
 ) -> None:
-    begun = time.monotonic()
     names = [machine.name for machine in lab.inventory.real_servers]
     async with lab.guests() as guests, probe(guests, sources, interval=interval) as running:
+        # Not before: logging in and starting Python there takes an emulated client seconds.
+        begun = time.monotonic()
         with Live(console=out, auto_refresh=False, transient=quiet) as live:
             async for request in running:
                 seen.append(request)

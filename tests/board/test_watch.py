@@ -1,12 +1,14 @@
 """What the board makes of journals and looks that contradict each other."""
 
+import asyncio
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 
 from lab.board.feed import Feed
 from lab.board.watch import Watch
-from lab.inventory import Inventory
+from lab.inventory import Inventory, InventoryMachine
 from lab.operate.drills.live import LiveDrill, Teller, live_file
 from lab.operate.facts import Facts
 from lab.operate.guests import UnreachableError
@@ -71,6 +73,36 @@ async def test_two_holders_that_are_both_seen_are_both_shown(
     watch._moved("backup", entering("backup", "MASTER"))
     watch._take(row(inventory, inventory.machine("master"), told("master", vip=True)), 101.0)
     assert holders(feed) == {"master", "backup"}
+
+
+async def test_a_machine_that_answers_late_is_silent_until_then_and_asked_once(
+    watch: Watch, feed: Feed, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answer = [], asyncio.Event()
+
+    async def ask(_: object, machine: InventoryMachine) -> Facts:
+        asked.append(machine.name)
+        await answer.wait()
+        return told(machine.name, vip=True)
+
+    monkeypatch.setattr("lab.board.watch.telling.ask", ask)
+    monkeypatch.setattr("lab.board.watch._PATIENCE", 0.05)
+    guests = AsyncMock(inventory=inventory)
+    looking = asyncio.create_task(watch._look(guests, inventory.machine("master")))
+    try:
+        async with asyncio.timeout(10):
+            while feed.snapshot().state is None:
+                await asyncio.sleep(0.01)
+            state = feed.snapshot().state
+            assert state is not None
+            assert state.machines["master"].note == "no answer within 0.05 s"
+            answer.set()
+            while not holders(feed):
+                await asyncio.sleep(0.01)
+    finally:
+        looking.cancel()
+    assert asked == ["master"]
+    guests.forget.assert_not_called()
 
 
 async def test_a_drill_tells_of_itself_line_by_line(watch: Watch, feed: Feed, tmp_path: Path) -> None:

@@ -203,13 +203,16 @@ class Stage:
     async def calm(self, seconds: float = 1.5, within: float = 30.0) -> None:
         """Watch for ``seconds``, then wait until every request of the last ``seconds`` was answered.
 
+        And until every source was answered once: which server each is pinned to is known then.
+
         Raises:
             LabError: that does not happen.
         """
 
         def quiet() -> bool:
             recent = [request for request in self.requests if request.at > self.now() - seconds - 1.0]
-            return len(recent) >= 3 and all(request.server for request in recent)
+            known = {request.source for request in self.requests if request.server}
+            return len(recent) >= 3 and all(request.server for request in recent) and known >= {*self.sources}
 
         await asyncio.sleep(seconds)
         if await self.until(quiet, within) is None:
