@@ -22,7 +22,10 @@ from lab.host.sandbox import Sandbox
 from lab.inventory import Inventory
 from lab.say import Say
 
+_PASSPHRASES = {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"}
 _SALT = b"encryptionsalt:"
+# A value that `pulumi config set --secret` wrote; only the passphrase of its salt opens it.
+_SECRET = b"secure:"
 
 
 class Stack:
@@ -52,7 +55,7 @@ class Stack:
             private_dir(self.paths.pulumi_home)
             environment["PULUMI_HOME"] = str(self.paths.pulumi_home)
             self._engine.plug_into(environment)
-        if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & environment.keys():
+        if not _PASSPHRASES & environment.keys():
             if not self.paths.passphrase.exists():
                 private_dir(self.paths.lab)
                 write_private(self.paths.passphrase, secrets.token_urlsafe(24) + "\n")
@@ -139,32 +142,51 @@ class Stack:
     def create(self) -> None:
         """Make the stack in the backend if it is not there.
 
-        The engine notes the salt of the passphrase in the stack's configuration file. That is the
-        user's file, under version control, so it is put back as it was: the state has the salt too.
+        Raises:
+            LabError: the configuration has secrets that this passphrase does not open; or the engine failed.
         """
-        if not self.exists():
+        if self.exists():
+            return
+        # What an engine that was killed has left of an earlier life of the stack fits no new passphrase.
+        self._drop_salt()
+        try:
             with self.untouched_config():
                 self.ask("stack", "init", "--secrets-provider", "passphrase")
+        except LabError as error:
+            if "incorrect passphrase" not in str(error):
+                raise
+            name = self.paths.config.name
+            raise LabError(
+                f"the passphrase does not open the secrets in {name}.\n"
+                "    Give the one they were written with: PULUMI_CONFIG_PASSPHRASE=... make up. If it is lost,\n"
+                f"    take `encryptionsalt:` and the values with `secure:` out of {name} and set them anew."
+            ) from None
 
     @contextmanager
     def untouched_config(self) -> Iterator[None]:
         """Take out of the stack's configuration file the salt that the engine writes into it.
 
-        What the user changes in it meanwhile stays.
+        That is the user's file, under version control, and the state has the salt too. What the user
+        changes in it meanwhile stays.
         """
         config = self.paths.config
-        there = config.exists()
-        before = config.read_bytes() if there else b""
+        there, salted = config.exists(), config.exists() and _SALT in config.read_bytes()
         try:
             yield
         finally:
-            after = config.read_bytes() if config.exists() else b""
-            if _SALT not in before and _SALT in after:
-                lines = [line for line in after.splitlines(keepends=True) if not line.startswith(_SALT)]
-                if lines or there:
-                    config.write_bytes(b"".join(lines))
-                else:
-                    config.unlink()
+            self._drop_salt(even_of_theirs=not salted)
+            if not there and config.exists() and not config.read_bytes():
+                config.unlink()
+
+    def _drop_salt(self, *, even_of_theirs: bool = False) -> None:
+        """Take the salt out if nothing needs it: no secret in the file, nor a passphrase of the user's own."""
+        config = self.paths.config
+        text = config.read_bytes() if config.exists() else b""
+        if _SALT not in text or _SECRET in text:
+            return
+        if even_of_theirs or not _PASSPHRASES & os.environ.keys():
+            lines = [line for line in text.splitlines(keepends=True) if not line.startswith(_SALT)]
+            config.write_bytes(b"".join(lines))
 
     def deployment(self) -> dict[str, Any]:
         """The engine's record of what exists, without opening secrets."""

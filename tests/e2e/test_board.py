@@ -48,9 +48,9 @@ def test_a_failover_is_seen_on_the_page_when_it_happens(lab: TheLab, tmp_path: P
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.goto(url)
             word = page.locator('.machine[data-machine="master"] .word', has_text="MASTER")
-            word.wait_for(timeout=60_000)
+            word.wait_for(timeout=120_000)
             page.wait_for_function(
-                "() => document.querySelectorAll('#counters li').length >= 3", timeout=30_000
+                "() => document.querySelectorAll('#counters li').length >= 3", timeout=60_000
             )
             lab.beside("sh", "-c", "ssh master systemctl stop keepalived &")
             seen = page.evaluate(WATCH) / 1000

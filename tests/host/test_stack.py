@@ -86,11 +86,19 @@ def test_what_the_user_changes_meanwhile_stays(stack: Stack) -> None:
     assert config.read_bytes() == b"config: {a: 1}\n"
 
 
-def test_a_salt_that_was_there_stays(stack: Stack) -> None:
-    stack.paths.config.write_bytes(SALT)
+@pytest.mark.parametrize(
+    ("theirs", "values", "stays"),
+    [(True, b"", True), (False, b"config: {a: {secure: v1:xyz}}\n", True), (False, b"config: {}\n", False)],
+)
+def test_a_salt_that_was_there_stays_while_something_needs_it(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, theirs: bool, values: bytes, stays: bool
+) -> None:
+    if theirs:
+        monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "of the team")
+    stack.paths.config.write_bytes(SALT + values)
     with stack.untouched_config():
         pass
-    assert stack.paths.config.read_bytes() == SALT
+    assert stack.paths.config.read_bytes() == (SALT + values if stays else values)
 
 
 def test_a_configuration_that_is_removed_meanwhile_stays_removed(stack: Stack) -> None:
