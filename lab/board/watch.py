@@ -50,6 +50,7 @@ class Watch:
         self._states: dict[str, MachineState] = {}
         self._tables: dict[str, tuple[TableRow, ...]] = {}
         self._news: dict[str, float] = {}
+        self._looked: dict[str, float] = {}
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -64,19 +65,17 @@ class Watch:
                 group.create_task(self._ask(guests))
 
     async def _follow(self, guests: Guests, director: str) -> None:
-        while True:
-            try:
-                async for event in events.follow(guests, director):
-                    self._feed.publish(EventMessage(event=event))
-                    if event.kind == "vrrp":
-                        self._moved(director, event)
-            except LabError:
-                pass
-            await asyncio.sleep(1)
+        async for event in events.follow(guests, director):
+            self._feed.publish(EventMessage(event=event))
+            if event.kind == "vrrp":
+                self._moved(director, event)
 
     def _moved(self, director: str, event: Event) -> None:
         """A director's state changed: the journal is faster than the next look."""
         if event.state not in ("MASTER", "BACKUP", "FAULT", "STOP"):
+            return
+        if event.at < self._looked.get(director, 0.0):
+            # The director was lost for a while: what it tells now is older than what was seen since.
             return
         state: VrrpState = event.state  # type: ignore[assignment]
         known = self._states.get(director, MachineState(reachable=True))
@@ -125,6 +124,7 @@ class Watch:
 
     def _take(self, row: status.Row, at: float) -> None:
         self._states[row.name] = _state(row)
+        self._looked[row.name] = at
         if row.role is Role.DIRECTOR and row.reachable:
             self._tables[row.name] = tuple(
                 TableRow(

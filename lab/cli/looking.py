@@ -29,7 +29,7 @@ from lab.errors import LabError
 from lab.host.whereabouts import NOT_REACHABLE
 from lab.operate import checks, events, status
 from lab.operate.checks import Examination, Outcome, Result
-from lab.operate.guests import Guests, UnreachableError
+from lab.operate.guests import Guests
 from lab.operate.outputs import Destination
 from lab.operate.recording import Event
 from lab.operate.running import RunningLab, unknown
@@ -85,15 +85,8 @@ async def _watch(lab: RunningLab) -> None:
     seen: deque[Event] = deque(maxlen=_EVENTS_SHOWN)
 
     async def listen(guests: Guests, director: str) -> None:
-        last = 20
-        while True:
-            try:
-                async for event in events.follow(guests, director, last=last):
-                    seen.append(event)
-            except UnreachableError:
-                pass
-            last = 0
-            await asyncio.sleep(1)
+        async for event in events.follow(guests, director, last=20):
+            seen.append(event)
 
     async with lab.guests(connect_timeout=status.PATIENCE) as guests:
         listeners = [

@@ -158,8 +158,9 @@ class Stack:
             name = self.paths.config.name
             raise LabError(
                 f"the passphrase does not open the secrets in {name}.\n"
-                "    Give the one they were written with: PULUMI_CONFIG_PASSPHRASE=... make up. If it is lost,\n"
-                f"    take `encryptionsalt:` and the values with `secure:` out of {name} and set them anew."
+                "    Give the one they were written with: PULUMI_CONFIG_PASSPHRASE=... make up.\n"
+                f"    If it is lost, take `encryptionsalt:` and the values with `secure:` out of {name}\n"
+                "    and set them anew."
             ) from None
 
     @contextmanager
@@ -179,7 +180,7 @@ class Stack:
                 config.unlink()
 
     def _drop_salt(self, *, even_of_theirs: bool = False) -> None:
-        """Take the salt out if nothing needs it: no secret in the file, nor a passphrase of the user's own."""
+        """Take the salt out if nothing needs it: no secret in the file, no passphrase of the user's."""
         config = self.paths.config
         text = config.read_bytes() if config.exists() else b""
         if _SALT not in text or _SECRET in text:

@@ -67,6 +67,14 @@ async def test_a_new_master_takes_the_badge_from_a_dead_one(
     assert "no answer" in state.machines["master"].note
 
 
+async def test_what_a_lost_director_tells_late_does_not_undo_what_was_seen_since(
+    watch: Watch, feed: Feed, inventory: Inventory
+) -> None:
+    watch._take(row(inventory, inventory.machine("master"), told("master", vip=True)), 101.0)
+    watch._moved("master", entering("master", "BACKUP"))
+    assert holders(feed) == {"master"}
+
+
 async def test_two_holders_that_are_both_seen_are_both_shown(
     watch: Watch, feed: Feed, inventory: Inventory
 ) -> None:

@@ -261,13 +261,8 @@ class Stage:
         return task
 
     async def _follow(self, director: str) -> None:
-        while True:
-            try:
-                async for event in events.follow(self.guests, director):
-                    self._hear_event(event.model_copy(update={"at": event.at - self.began}))
-            except LabError:
-                # The drill has cut it off; it will be back.
-                await asyncio.sleep(0.5)
+        async for event in events.follow(self.guests, director):
+            self._hear_event(event.model_copy(update={"at": event.at - self.began}))
 
     async def _probe(self, sources: Sequence[str], interval: float) -> None:
         async with probe(self.guests, sources, interval=interval) as running:
