@@ -181,8 +181,10 @@ def test_a_killed_way_out_comes_back(start: Callable[[], Sandbox]) -> None:
     sandbox = start()
     pidfile = sandbox.directory / "slirp4netns.pid"
     first = pidfile.read_text()
-    os.kill(int(first.split()[0]), 9)
+    way_out = int(first.split()[0])
+    os.kill(way_out, 9)
     eventually(lambda: "tap0" not in inside(sandbox, "ip", "-oneline", "link"))
+    eventually(lambda: not Path(f"/proc/{way_out}").exists())
     sandbox.ensure(pytest.fail)
     assert pidfile.read_text() != first
     assert "198.18.0." in inside(sandbox, "ip", "-oneline", "-4", "address", "show", "tap0")

@@ -65,7 +65,10 @@ def test_a_director_keeps_the_vip_over_a_restart_of_networkd(tutorial: Topology)
 def test_no_real_server_has_the_vip_before_its_arp_settings(tutorial: Topology) -> None:
     user_data, network, found = documents(tutorial, "server1")
     assert "192.168.1.20" not in found.user_data + found.network_config
-    assert [entry["content"] for entry in user_data["write_files"]] == ["server1\n"]
+    written = {entry["path"]: entry["content"] for entry in user_data["write_files"]}
+    assert set(written) == {"/etc/hosts", "/var/www/html/index.html", "/usr/sbin/a2enmod"}
+    assert written["/var/www/html/index.html"] == "server1\n"
+    assert written["/etc/hosts"] == "127.0.0.1 localhost\n127.0.1.1 server1\n"
     assert network["ethernets"]["eth0"]["addresses"] == ["192.168.1.50/24"]
 
 
@@ -92,7 +95,8 @@ def test_a_legal_name_that_looks_like_something_else_stays_a_name(planned: Plann
     topology = planned(servers=[{"name": name, "address": "192.168.1.50"}])
     user_data, _, found = documents(topology, name)
     assert user_data["hostname"] == name
-    assert user_data["write_files"][0]["content"] == f"{name}\n"
+    written = {entry["path"]: entry["content"] for entry in user_data["write_files"]}
+    assert written["/var/www/html/index.html"] == f"{name}\n"
     assert yaml.safe_load(found.meta_data) == {
         "instance-id": f"{name}-{found.fingerprint}",
         "local-hostname": name,

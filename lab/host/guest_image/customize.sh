@@ -5,11 +5,17 @@ set -eu
 root=$1
 
 # What cloud-init installs later, with every dependency the base lacks, as a repository of files.
+rm -f "$root"/var/cache/apt/archives/*.deb
 # shellcheck disable=SC2086
 APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get install --yes --download-only --no-install-recommends \
     -o Debug::NoLocking=1 $LAB_PACKAGES
 install -d "$root/srv/apt"
-mv "$root"/var/cache/apt/archives/*.deb "$root/srv/apt/"
+# Packed again without compression: an emulated guest unpacks them several times as fast.
+for package in "$root"/var/cache/apt/archives/*.deb; do
+    dpkg-deb --raw-extract "$package" "$root/srv/unpacked"
+    dpkg-deb --build -Znone "$root/srv/unpacked" "$root/srv/apt/${package##*/}" > /dev/null
+    rm -rf "$root/srv/unpacked" "$package"
+done
 (cd "$root/srv/apt" && apt-ftparchive packages . > Packages && apt-ftparchive release . > Release.new &&
     mv Release.new Release)
 
@@ -25,9 +31,24 @@ cloud_config_modules: [set-passwords, apt-configure, timezone, runcmd]
 cloud_final_modules: [package-update-upgrade-install, write-files-deferred, scripts-per-once, scripts-per-boot,
   scripts-per-instance, scripts-user, final-message, power-state-change]
 END
-# The generator decides at every `systemctl daemon-reload` whether cloud-init runs. Here it always does.
+# cloud-init calls `netplan generate`, whose Python does nothing but start this program.
+rm "$root/usr/sbin/netplan"
+cat > "$root/usr/sbin/netplan" <<'END'
+#!/bin/sh
+[ "$*" != generate ] || exec /usr/libexec/netplan/generate
+exec /usr/share/netplan/netplan.script "$@"
+END
+chmod 755 "$root/usr/sbin/netplan"
+
+# Generators run at every `systemctl daemon-reload`, twice and more for each package with a service. That of
+# cloud-init decides whether it runs: here it always does. The others find nothing in these guests.
 install -d "$root/etc/systemd/system-generators" "$root/etc/systemd/system/multi-user.target.wants"
-ln -s /dev/null "$root/etc/systemd/system-generators/cloud-init-generator"
+for generator in cloud-init-generator systemd-bless-boot-generator systemd-cryptsetup-generator \
+    systemd-debug-generator systemd-gpt-auto-generator systemd-hibernate-resume-generator \
+    systemd-integritysetup-generator systemd-rc-local-generator systemd-run-generator \
+    systemd-system-update-generator systemd-sysv-generator systemd-veritysetup-generator; do
+    ln -s /dev/null "$root/etc/systemd/system-generators/$generator"
+done
 ln -s /lib/systemd/system/cloud-init.target "$root/etc/systemd/system/multi-user.target.wants/"
 
 cat > "$root/etc/fstab" <<'END'

@@ -95,6 +95,7 @@ CHECKS: tuple[Check, ...] = (
         "/etc/hosts of the director; `systemctl status mail-sink` on the client.",
         _DIRECTORS,
         state.mail,
+        within=30,
     ),
     Check(
         "clocks",
