@@ -41,7 +41,7 @@ def call(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProces
 
 def links(folder: Path) -> dict[str, str]:
     found = (folder / "etc").glob("*-enabled/*")
-    return {f"{link.parent.name}/{link.name}": os.readlink(link) for link in found}
+    return {f"{link.parent.name}/{link.name}": str(link.readlink()) for link in found}
 
 
 def notes(folder: Path) -> set[str]:

@@ -31,25 +31,13 @@ _BASE = (
     *("cloud-init", "eatmydata", "python3", "ca-certificates"),
     *("openssh-server", "netplan.io", "netbase", "iproute2", "iputils-ping", "nftables", "tcpdump"),
     *("less", "vim-tiny"),
-    # Libraries that the cloud images of the distributions have too: cloud-init need not unpack them each time.
-    *(
-        "libcurl4",
-        "libicu72",
-        "libldap-2.5-0",
-        "libnghttp2-14",
-        "libnl-3-200",
-        "libnl-genl-3-200",
-        "libpcap0.8",
-    ),
-    *("libpsl5", "librtmp1", "libsasl2-2", "libssh2-1", "libxml2", "libbrotli1", "libsqlite3-0"),
+    # Libraries that the distributions' cloud images have too: cloud-init need not unpack them each time.
+    *("libbrotli1", "libcurl4", "libicu72", "libldap-2.5-0", "libnghttp2-14", "libnl-3-200"),
+    *("libnl-genl-3-200", "libpcap0.8", "libpsl5", "librtmp1", "libsasl2-2", "libsqlite3-0"),
+    *("libssh2-1", "libxml2"),
     # And what the client's mail sink brings along: its documentation's themes and fonts.
-    *(
-        "python3-attr",
-        "python3-public",
-        "python3-pkg-resources",
-        "libjs-sphinxdoc",
-        "sphinx-rtd-theme-common",
-    ),
+    *("python3-attr", "python3-public", "python3-pkg-resources"),
+    *("libjs-sphinxdoc", "sphinx-rtd-theme-common"),
 )
 # Not installed, but at hand for cloud-init.
 _AT_HAND = ("keepalived", "ipvsadm", "apache2", "curl", "arping", "python3-aiosmtpd")
