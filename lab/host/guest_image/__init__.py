@@ -19,7 +19,7 @@ from lab.say import Say
 NAME = "Debian 12 built locally"
 
 _RECIPE = Path(__file__).parent
-_SCRIPTS = ("build.sh", "prepare.sh", "customize.sh")
+_SCRIPTS = ("build.sh", "prepare.sh", "customize.sh", "cloud_init_launcher.py")
 _CODENAME = "bookworm"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _BOOT_RECORD = "/usr/lib/syslinux/mbr/mbr.bin"

@@ -31,6 +31,10 @@ cloud_config_modules: [set-passwords, apt-configure, timezone, runcmd]
 cloud_final_modules: [package-update-upgrade-install, write-files-deferred, scripts-per-once, scripts-per-boot,
   scripts-per-instance, scripts-user, final-message, power-state-change]
 END
+# Its own launcher stays beside this one, as dpkg-divert(1) has it.
+chroot "$root" dpkg-divert --quiet --local --rename --add /usr/bin/cloud-init
+install -m 755 "$(dirname "$0")/cloud_init_launcher.py" "$root/usr/bin/cloud-init"
+
 # cloud-init calls `netplan generate`, whose Python does nothing but start this program.
 rm "$root/usr/sbin/netplan"
 cat > "$root/usr/sbin/netplan" <<'END'
