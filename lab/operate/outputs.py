@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _SECTION = "@@"
+# How ipvsadm(8) calls it, PACKET-FORWARDING-METHOD.
+DIRECT_ROUTING = "Route"
 
 
 def sections(text: str) -> dict[str, str]:
@@ -44,7 +46,7 @@ class Destination:
     address: str
     port: int
     forwarding: str
-    """``Route`` is Direct Routing (ipvsadm(8), PACKET-FORWARDING-METHOD)."""
+    """`DIRECT_ROUTING`, ``Masq`` or ``Tunnel``."""
     weight: int
     active: int
     inactive: int

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable
 
 from lab.errors import LabError
-from lab.inventory import InventoryMachine
+from lab.inventory import Inventory, InventoryMachine
 from lab.operate import facts as telling
 from lab.operate.checks import CHECKS, Examination, Outcome, Result, examine
 from lab.operate.checks.state import CLOCK_LIMIT
 from lab.operate.facts import Facts
 from lab.operate.faults import TABLE, until_up
 from lab.operate.guests import Guests
+from lab.operate.outputs import DIRECT_ROUTING, VirtualService
 from lab.operate.running import RunningLab
 from lab.say import Say
 from lab.topology import Role
@@ -35,7 +36,7 @@ ip -4 -oneline address show dev eth0 | awk -v vip={vip} 'index($4, vip "/") == 1
     xargs -r -I@ ip address del @ dev eth0
 systemctl start apache2
 """
-_CLIENT = "systemctl start mail-sink\nip neighbour flush {vip}"
+_CLIENT = "systemctl start mail-sink\nip neighbour del {vip} dev eth0 2>/dev/null"
 _ROLES = {
     Role.DIRECTOR: _DIRECTOR,
     Role.REAL_SERVER: _SERVER,
@@ -115,15 +116,26 @@ async def _put_back(lab: RunningLab, guests: Guests, machine: InventoryMachine) 
     await guests.run(machine.name, "sh -s", stdin=script, timeout=180)
 
 
+def _changed_by_hand(inventory: Inventory, table: VirtualService | None) -> bool:
+    """Whether a table has what keepalived would not have put there.
+
+    A server that is missing may just not have been seen again yet: that is keepalived's business.
+    """
+    due = {server.address: server.weight for server in inventory.real_servers}
+    return (
+        table is None
+        or (table.scheduler, table.persistent) != (inventory.lb_algo, inventory.persistence_timeout)
+        or any(
+            (due.get(entry.address), DIRECT_ROUTING) != (entry.weight, entry.forwarding)
+            for entry in table.destinations
+        )
+    )
+
+
 async def _right_table(guests: Guests, director: InventoryMachine, say: Say) -> None:
     """Fill a table that was changed by hand: keepalived does that only when it starts."""
     told: Facts = await telling.ask(guests, director)
-    table = told.service_table(guests.inventory)
-    due = {server.address: server.weight for server in guests.inventory.real_servers}
-    found = {entry.address: entry.weight for entry in table.destinations} if table else {}
-    # A server that is missing may just not have been seen again yet: that is keepalived's business.
-    odd = table is None or any(due.get(address) != weight for address, weight in found.items())
-    if odd or len(told.table) != 1:
+    if len(told.table) != 1 or _changed_by_hand(guests.inventory, told.service_table(guests.inventory)):
         say(f"starting keepalived afresh on {director.name}: its IPVS table was changed by hand")
         await guests.run(
             director.name, "systemctl stop keepalived; ipvsadm -C; systemctl start keepalived", timeout=90

@@ -75,8 +75,11 @@ def _differences(inventory: Inventory, table: outputs.VirtualService) -> list[st
     for address, entry in found.items():
         if address not in expected:
             wrong.append(f"{names.get(address, address)} is in it")
-        if entry.forwarding != "Route":
-            wrong.append(f"{names.get(address, address)} is forwarded by {entry.forwarding}, not Route")
+        if entry.forwarding != outputs.DIRECT_ROUTING:
+            wrong.append(
+                f"{names.get(address, address)} is forwarded by {entry.forwarding}, "
+                f"not {outputs.DIRECT_ROUTING}"
+            )
         if entry.port != inventory.port:
             wrong.append(f"{names.get(address, address)} is asked on port {entry.port}")
     return wrong
