@@ -211,8 +211,9 @@ def _image_is_chosen(deployment: dict[str, Any]) -> bool:
 def _announce(topology: topologies.Topology, settings: Settings, image_name: str, say: Say) -> None:
     emulated = doctor.accelerator(settings.virtualization) == "qemu"
     count = len(topology.machines)
+    at_once = os.cpu_count() or 1
     usual = (
-        f"by emulation, {os.cpu_count()} at a time, about {max(2, round(count * 1.6))} minutes"
+        f"by emulation, {at_once} at a time, about {max(2, round(count / at_once * 1.7))} minutes"
         if emulated
         else "with KVM, all at once, about two minutes"
     )
