@@ -88,10 +88,12 @@ STATE = [check.name for check in CHECKS if not check.traffic]
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_check_sees_what_is_broken_and_repair_mends_it(lab: TheLab, fault: str) -> None:
     commands, due = BROKEN[fault]
-    for machine, command in commands.items():
-        lab.on(machine, command)
-    assert checked(lab) == due
-    lab.lab("repair")
+    try:
+        for machine, command in commands.items():
+            lab.on(machine, command)
+        assert checked(lab) == due
+    finally:
+        lab.lab("repair")
 
 
 def measure_kept(measure: dict[str, Any]) -> bool:

@@ -54,6 +54,13 @@ def test_cloud_init_installed_what_it_should(lab: TheLab) -> None:
         assert re.search(rf"Setting up {package} ", log), f"{machine}: cloud-init did not install {package}"
 
 
+def test_nothing_stands_in_for_the_tools_of_packages_any_more(lab: TheLab) -> None:
+    for machine, tool in (("server1", "a2enmod"), ("server1", "update-rc.d"), ("master", "update-rc.d")):
+        assert lab.on(machine, f"head -n 1 /usr/sbin/{tool}").startswith("#!/usr/bin/perl")
+    assert "a2enmod" not in lab.on("server1", "dpkg-divert --list")
+    assert lab.on("server1", "dpkg --verify apache2 | grep sbin || true") == ""
+
+
 def test_all_three_servers_answer_through_the_vip(lab: TheLab) -> None:
     assert set(lab.answers(*SOURCES)) == set(SERVERS)
 

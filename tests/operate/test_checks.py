@@ -13,7 +13,7 @@ from lab.operate.checks.state import drift_of
 from lab.operate.checks.traffic import Experiment, expected_shares
 from lab.operate.facts import Facts, dr_fault, understand
 from lab.operate.guests import Guests, UnreachableError
-from lab.operate.outputs import Traffic, ipvs_table
+from lab.operate.outputs import ipvs_table
 from lab.operate.recording import Request
 from lab.topology import Role, Topology
 from tests.operate.conftest import inventory_of
@@ -145,7 +145,7 @@ def experiment(rows: dict[str, list[str | None]], out_packets: int = 0) -> Exper
         for source, servers in rows.items()
         for turn, server in enumerate(servers)
     ]
-    return Experiment(tuple(requests), "master", {"192.168.1.20:80": Traffic(9, 90, out_packets, 1, 1)})
+    return Experiment(tuple(requests), "master", in_packets=90, out_packets=out_packets)
 
 
 EVEN: dict[str, list[str | None]] = {
