@@ -121,7 +121,7 @@ def test_drills_keep_what_is_promised_and_leave_a_whole_lab(lab: TheLab) -> None
     done = lab.lab("drill", "run", "--all", check=False, within=2400)
     found = recorded(lab, begun)
     lab.note(f"{len(found)} drills: {time.time() - begun:.0f} s")
-    # A host that was busy at the wrong moment gets a second chance; a drill that is wrong gains nothing by it.
+    # A host that was busy at the wrong moment gets a second chance; a wrong drill gains nothing by it.
     again = [name for name in names if name not in found or outside(found[name])]
     assert len(again) <= 4, done.stdout + done.stderr
     if again:
