@@ -56,7 +56,7 @@ def test_cloud_init_installed_what_it_should(lab: TheLab) -> None:
 
 def test_nothing_stands_in_for_the_tools_of_packages_any_more(lab: TheLab) -> None:
     for machine, tool in (("server1", "a2enmod"), ("server1", "update-rc.d"), ("master", "update-rc.d")):
-        assert lab.on(machine, f"head -n 1 /usr/sbin/{tool}").startswith("#!/usr/bin/perl")
+        assert "perl" in lab.on(machine, f"head -n 1 /usr/sbin/{tool}")
     assert "a2enmod" not in lab.on("server1", "dpkg-divert --list")
     assert lab.on("server1", "dpkg --verify apache2 | grep sbin || true") == ""
 
