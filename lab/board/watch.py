@@ -186,6 +186,11 @@ class Watch:
         elif told["kind"] in ("action", "restore"):
             # What the directors' journals say is followed already.
             self._feed.publish(EventMessage(event=Event.model_validate(told)))
+        elif told["state"] == "OFF":
+            # No journal says so, and the machine itself would be missed only after a while.
+            self._states[told["machine"]] = MachineState(reachable=False, note="switched off")
+            self._news[told["machine"]] = time.monotonic()
+            self._publish(told["at"])
 
 
 def _state(row: status.Row) -> MachineState:

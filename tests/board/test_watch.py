@@ -75,6 +75,19 @@ async def test_what_a_lost_director_tells_late_does_not_undo_what_was_seen_since
     assert holders(feed) == {"master"}
 
 
+async def test_a_drill_that_switches_a_machine_off_is_believed_at_once(
+    watch: Watch, feed: Feed, inventory: Inventory, tmp_path: Path
+) -> None:
+    watch._take(row(inventory, inventory.machine("master"), told("master", vip=True)), 99.0)
+    teller = Teller(tmp_path, began=100.0)
+    teller.hear(Event(at=1.0, machine="master", kind="vrrp", text="OFF", state="OFF"))
+    teller.close()
+    watch._hear(live_file(tmp_path).read_text(encoding="utf-8").strip())
+    state = feed.snapshot().state
+    assert state is not None
+    assert (state.machines["master"].reachable, state.machines["master"].note) == (False, "switched off")
+
+
 async def test_two_holders_that_are_both_seen_are_both_shown(
     watch: Watch, feed: Feed, inventory: Inventory
 ) -> None:
