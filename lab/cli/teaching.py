@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -116,6 +117,12 @@ def run_drills(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None,
     stack: StackOption = "dev",
     everything: Annotated[bool, typer.Option("--all", help="All that this lab is large enough for.")] = False,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Keep figures and pictures there, also after `down`."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run drills one after the other; ends with 1 if something did not keep its bound."""
@@ -130,7 +137,8 @@ def run_drills(
         for drill in DRILLS:
             if reason := drill.why_not(lab.inventory):
                 say(f"{drill.name} is left out: {reason}")
-    outcomes = run(runner.run_drills(lab, chosen, say, (lambda _: None) if as_json else _show_outcome))
+    tell = (lambda _: None) if as_json else _show_outcome
+    outcomes = run(runner.run_drills(lab, chosen, say, tell, folder))
     if as_json:
         out.print_json(json.dumps([outcome.recording.model_dump(mode="json") for outcome in outcomes]))
     if not all(outcome.kept for outcome in outcomes):

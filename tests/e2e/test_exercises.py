@@ -146,8 +146,10 @@ def test_drills_keep_what_is_promised_and_leave_a_whole_lab(lab: TheLab) -> None
     assert checked(lab, *STATE) == {}
 
 
-def test_a_drill_ends_with_0_if_all_is_kept_and_with_1_if_not(lab: TheLab) -> None:
-    done = lab.lab("drill", "run", "who-is-master", "--json", check=False)
+def test_a_drill_ends_with_0_if_all_is_kept_and_with_1_if_not(lab: TheLab, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    done = lab.lab("drill", "run", "who-is-master", "--json", "--out", str(kept), check=False)
+    assert {file.suffix for file in kept.iterdir()} == {".json", ".svg", ".png"}
     [recording] = [Recording.model_validate(one) for one in json.loads(done.stdout)]
     assert done.returncode == (0 if all(measure.kept for measure in recording.measures) else 1)
 

@@ -47,6 +47,7 @@ async def run_drills(
     drills: Iterable[Drill],
     say: Say,
     done: Callable[[Outcome], None],
+    folder: Path | None = None,
 ) -> list[Outcome]:
     """Run drills one after the other: healthy lab, fault, measurement, restoring, healthy lab.
 
@@ -55,10 +56,16 @@ async def run_drills(
         drills: which.
         say: hears what is being done.
         done: hears of each drill when it has ended and the lab is whole again.
+        folder: where figures and pictures go; with the lab's own files, which go with the lab, if not given.
 
     Raises:
         LabError: the lab is too small, not healthy or in use; or restoring failed, and then how to go on.
     """
+    folder = folder or lab.directory / "drills"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LabError(f"{folder}: {error.strerror}.\n    Give another directory with --out.") from None
     outcomes: list[Outcome] = []
     logbook = Logbook(lab.directory)
     with logbook.held():
@@ -71,12 +78,12 @@ async def run_drills(
                     raise LabError(f"drill {drill.name} cannot run here: {reason}.")
                 sources = await _sources(guests)
                 stage = Stage(lab, guests, logbook, logbook.begin("drill", drill.name))
-                outcomes.append(await _run(stage, drill, sources, say))
+                outcomes.append(await _run(stage, drill, sources, folder, say))
                 done(outcomes[-1])
     return outcomes
 
 
-async def _run(stage: Stage, drill: Drill, sources: Sequence[str], say: Say) -> Outcome:
+async def _run(stage: Stage, drill: Drill, sources: Sequence[str], folder: Path, say: Say) -> Outcome:
     teller = Teller(stage.lab.directory, stage.began)
 
     def listen(told: Request | Event | Band) -> None:
@@ -104,7 +111,7 @@ async def _run(stage: Stage, drill: Drill, sources: Sequence[str], say: Say) -> 
         # Also on Ctrl-C: what was broken is mended before anything else.
         await asyncio.shield(asyncio.ensure_future(_restore(stage, say)))
         teller.close()
-    return Outcome(recording, _write(stage.lab.directory / "drills", recording))
+    return Outcome(recording, _write(folder, recording))
 
 
 def _live(
@@ -202,7 +209,6 @@ def _recording(drill: Drill, stage: Stage, seconds: float, measured: dict[str, f
 
 
 def _write(directory: Path, recording: Recording) -> tuple[Path, ...]:
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(recording.began))
     base = directory / f"{recording.drill}-{stamp}"
     numbers = base.with_name(base.name + ".json")
