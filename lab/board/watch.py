@@ -30,9 +30,11 @@ from lab.operate.running import RunningLab
 from lab.operate.traffic import probe
 from lab.topology import Role
 
-# Seconds between two looks at a machine, and that one may take; what the journals say is shown at once.
+# Seconds between two looks at a machine, at least and at most, and until one that says nothing is shown so;
+# what the journals say is shown at once.
 _LOOK_AGAIN = 2.0
-_PATIENCE = 6.0
+_LOOK_AT_LAST = 5.0
+_PATIENCE = 10.0
 # Seconds for a login: emulated machines that are all asked at once take their time.
 _LOGIN = 30.0
 # Seconds between two looks at the file in which a drill tells of itself.
@@ -106,8 +108,8 @@ class Watch:
             # What a journal has said since then is younger than this answer.
             if self._news.get(machine.name, 0.0) < begun:
                 self._take(status.row(guests.inventory, machine, told), at)
-            # A machine that needs long for its answer is asked less often.
-            await asyncio.sleep(max(_LOOK_AGAIN, 2 * (time.monotonic() - begun)))
+            # A machine that needs long for its answer is asked less often, but the page counts the seconds.
+            await asyncio.sleep(min(max(_LOOK_AGAIN, time.monotonic() - begun), _LOOK_AT_LAST))
 
     async def _told(self, guests: Guests, machine: InventoryMachine) -> Facts:
         """What the machine says of itself, however long it takes; it is shown as silent meanwhile."""
