@@ -418,9 +418,9 @@ def _hypervisor_problems(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             "libvirt_uri", repr(settings.libvirt_uri), "not a qemu libvirt URI.", "qemu:///system is usual."
         )
-    if not 60 <= settings.boot_timeout <= 7200:
+    if not 10 <= settings.boot_timeout <= 7200:
         yield Problem(
-            "boot_timeout", settings.boot_timeout, "must be 60 to 7200 seconds.", "1800 suits emulation."
+            "boot_timeout", settings.boot_timeout, "must be 10 to 7200 seconds.", "1800 suits emulation."
         )
 
 

@@ -76,13 +76,15 @@ def test_persistence_pins_a_source_address(lab: TheLab) -> None:
 
 
 def test_fresh_sources_are_spread_evenly(lab: TheLab) -> None:
-    # Templates of earlier tests would pin the sources; forgetting them is the director's business alone.
-    lab.on("master", "ipvsadm -C && systemctl restart keepalived")
-    eventually(lambda: lab.holder() == ["master"] and lab.ipvs("master") == EVEN, 60, "master serves again")
-    eventually(lambda: "FAILED" not in lab.answers(SOURCES[0]), 30, "the VIP answers")
-    counts = Counter(lab.answers(*SOURCES[1:]))
-    assert set(counts) == set(SERVERS)
-    assert max(counts.values()) - min(counts.values()) <= 1, counts
+    # What earlier tests pinned stays pinned, even through `ipvsadm -C`: a server that comes back within two
+    # minutes takes its templates with it (ip_vs_ctl.c, the trash of destinations). So: unknown addresses.
+    known = lab.on("master", "ipvsadm -Lcn")
+    sources = [source for last in range(150, 250) if (source := f"192.168.1.{last}") not in known][:9]
+    borrowed = " && ".join(
+        f"ip addr replace {source}/24 dev eth0 valid_lft 300 preferred_lft 0" for source in sources
+    )
+    lab.on("client", borrowed)
+    assert Counter(lab.answers(*sources)) == dict.fromkeys(SERVERS, 3)
 
 
 def test_replies_bypass_the_director(lab: TheLab) -> None:

@@ -77,7 +77,7 @@ def test_a_lab_by_sudo_that_does_not_come_up_in_time(capfd: pytest.CaptureFixtur
     """Where ordinary users may have no namespaces; and what is said of a machine that is too slow."""
     before = interfaces()
     with ordinary_user(tun=False, sudo=True) as user:
-        tree = newcomer(user, boot_timeout=60)
+        tree = newcomer(user, boot_timeout=10)
         status, said = make(user, tree, "up", 600)
         assert status != 0
         assert "Traceback" not in said

@@ -168,7 +168,7 @@ async def restore(lab: RunningLab, say: Say) -> str | None:
 
 
 async def _sources(guests: Guests) -> Sequence[str]:
-    """Client addresses that no persistence template binds; the table is cleared if it knows them all."""
+    """Client addresses that no persistence template binds, if enough are left of those; else its own."""
     inventory = guests.inventory
     pinned: set[str] = set()
     if inventory.persistence_timeout:
