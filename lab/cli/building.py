@@ -13,6 +13,7 @@ from lab.host import image, lifecycle
 
 app = typer.Typer()
 image_app = typer.Typer(no_args_is_help=True, help="The guest image.")
+app.add_typer(image_app, name="image")
 
 
 class HypervisorChoice(StrEnum):

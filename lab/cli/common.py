@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import Coroutine
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -16,7 +16,9 @@ from lab.host.engine import ensure_engine
 from lab.host.paths import StackPaths, cache_dir, project_dir
 from lab.host.stack import Stack
 from lab.operate.access import Access
-from lab.operate.running import RunningLab
+
+if TYPE_CHECKING:
+    from lab.operate.running import RunningLab
 
 T = TypeVar("T")
 
@@ -72,7 +74,7 @@ def become(stack: Stack, argv: list[str], environment: dict[str, str]) -> None:
     os.execvpe(command[0], command, environment)  # noqa: S606  the user's own command
 
 
-def beside(name: str, *, carrying: socket.socket | None = None) -> RunningLab:
+def beside(name: str, *, carrying: socket.socket | None = None) -> "RunningLab":
     """The running lab, in a process that reaches its machines: this one, or this command started again there.
 
     Args:
@@ -82,6 +84,9 @@ def beside(name: str, *, carrying: socket.socket | None = None) -> RunningLab:
     Raises:
         LabError: it is not up.
     """
+    # It brings the SSH library, which takes half a second: who only builds need not wait for it.
+    from lab.operate.running import RunningLab  # noqa: PLC0415
+
     doorway.step_through(paths_of(name), carrying=carrying)
     stack = existing(name)
     return RunningLab(recall.inventory(stack), access_of(stack), stack.paths.stack_dir)

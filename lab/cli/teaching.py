@@ -10,9 +10,6 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from lab.board.app import serve
-from lab.board.feed import Feed
-from lab.board.watch import Watch
 from lab.cli import doorway
 from lab.cli.common import JsonOption, StackOption, beside, out, run, say
 from lab.errors import LabError
@@ -28,6 +25,8 @@ drill_app = typer.Typer(no_args_is_help=True, help="Faults and changes, measured
 
 
 challenge_app = typer.Typer(no_args_is_help=True, help="Hidden faults to find and to mend.")
+app.add_typer(drill_app, name="drill")
+app.add_typer(challenge_app, name="challenge")
 
 
 @app.command()
@@ -42,6 +41,11 @@ def board(
     ] = 0.25,
 ) -> None:
     """Show the lab live on a web page for the projector; Ctrl-C ends it."""
+    # Drills and challenges are in this room too, and need no web server.
+    from lab.board.app import serve  # noqa: PLC0415
+    from lab.board.feed import Feed  # noqa: PLC0415
+    from lab.board.watch import Watch  # noqa: PLC0415
+
     # The page is for this computer's browser, the lab is in namespaces of its own: the socket goes along.
     listening = doorway.carried_socket() or _listening(port)
     lab = beside(stack, carrying=listening)

@@ -29,6 +29,8 @@ class Belongings:
     volumes: frozenset[str] = frozenset()
     stopped: frozenset[tuple[str, str]] = field(default=frozenset(), compare=False)
     """Those that do not run, as (kind, name): a stack's network and pool have the same name."""
+    paused: frozenset[str] = field(default=frozenset(), compare=False)
+    """Domains that were suspended."""
 
     def __bool__(self) -> bool:
         return bool(self.domains or self.networks or self.pools or self.volumes)
@@ -79,15 +81,20 @@ def present(virsh: Virsh, stack: str) -> Belongings:
         *(("pool", name) for name in pools - running_pools),
     }
     return Belongings(
-        frozenset(domains), frozenset(networks), frozenset(pools), frozenset(volumes), frozenset(stopped)
+        frozenset(domains),
+        frozenset(networks),
+        frozenset(pools),
+        frozenset(volumes),
+        frozenset(stopped),
+        frozenset(domains & names("list", "--state-paused")),
     )
 
 
 def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool:
     """Prepare the hypervisor for an ``up``; whether the engine must look again at what exists.
 
-    Removes what the engine never wrote down, starts a network or pool that was stopped, and removes a
-    machine whose disk is gone, which the provider could not even read.
+    Removes what the engine never wrote down, starts a network or pool that was stopped, resumes a machine
+    that was paused, and removes one whose disk is gone, which the provider could not even read.
     """
     known, found = recorded(deployment), present(virsh, stack)
     for name in sorted(name for name in known.networks if ("network", name) in found.stopped):
@@ -97,7 +104,11 @@ def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool
         say(f"pool {name} was stopped: starting it")
         virsh("pool-build", name)
         virsh("pool-start", name)
-    found = present(virsh, stack)
+    for name in sorted(known.domains & found.paused):
+        say(f"machine {name} was paused: resuming it")
+        virsh("resume", name)
+    if found.stopped or found.paused:
+        found = present(virsh, stack)
     broken = _without_disk(virsh, stack, known.volumes - found.volumes, found.domains)
     for name in sorted(broken):
         say(f"machine {name} has lost its disk: it will be built anew")
@@ -114,7 +125,7 @@ def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool
         if leftovers:
             say("removing what an interrupted run left behind: " + ", ".join(leftovers))
         remove(virsh, stack, strangers)
-    found = present(virsh, stack)
+        found = present(virsh, stack)
     return bool(deployment.get("pending_operations")) or found != known or bool(found.stopped)
 
 

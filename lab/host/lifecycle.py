@@ -13,7 +13,7 @@ from typing import Any
 
 from lab import topology as topologies
 from lab.errors import LabError
-from lab.host import doctor, hypervisor, image, leftovers, packages, recall, whereabouts
+from lab.host import doctor, hypervisor, image, leftovers, packages, recall, standing, whereabouts
 from lab.host.engine import Engine, ensure_engine
 from lab.host.paths import StackPaths, cache_dir
 from lab.host.sandbox import Sandbox
@@ -99,6 +99,10 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
         sandbox = _start(choice, paths, say)
         stack = Stack(paths, engine, sandbox)
         clock.lap("hypervisor")
+        virsh = _virsh(stack, settings.libvirt_uri)
+        if stands := standing.unchanged(paths, settings, engine, virsh):
+            return Up(stack, recall.inventory(stack), stands.image, "nothing changed", clock.laps)
+        standing.forget(paths)
         _check(stack, say)
         if stack.unlock():
             say("an earlier run was killed: its lock is removed")
@@ -111,7 +115,7 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
             )
             clock.lap("image")
             _announce(topology, settings, guest.name, say)
-        refresh = leftovers.mend(_virsh(stack, settings.libvirt_uri), paths.stack, deployment, say)
+        refresh = leftovers.mend(virsh, paths.stack, deployment, say)
         try:
             if refresh:
                 _look_again(stack, say)
@@ -125,6 +129,7 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
         clock.lap("up")
         outputs = stack.outputs(secrets_too=True)
         inventory = recall.remember(stack, outputs)
+        standing.note(paths, settings, engine, outputs["image"])
         if sandbox:
             sandbox.give_back(paths.backend, paths.pulumi_home)
         clock.lap("access")

@@ -53,6 +53,11 @@ class StackPaths:
         return self.lab / "state"
 
     @property
+    def state(self) -> Path:
+        """What the engine knows of this stack, in the embedded file backend."""
+        return self.backend / ".pulumi" / "stacks" / PROJECT / f"{self.stack}.json"
+
+    @property
     def passphrase(self) -> Path:
         """File with the passphrase that seals the secrets of the file backend (mode 0600)."""
         return self.lab / "passphrase"

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from lab import PROJECT
 from lab.errors import LabError
 from lab.host.paths import StackPaths
 from lab.host.stack import Stack, write_private
@@ -41,7 +40,7 @@ def inventory(stack: Stack) -> Inventory:
     Raises:
         LabError: there is none.
     """
-    kept, state = _file(stack.paths), _state(stack.paths)
+    kept, state = _file(stack.paths), stack.paths.state
     # A state that rests elsewhere cannot be compared: the engine is asked.
     if kept.exists() and state.exists() and kept.stat().st_mtime >= state.stat().st_mtime:
         try:
@@ -54,7 +53,3 @@ def inventory(stack: Stack) -> Inventory:
 
 def _file(paths: StackPaths) -> Path:
     return paths.stack_dir / "inventory.json"
-
-
-def _state(paths: StackPaths) -> Path:
-    return paths.backend / ".pulumi" / "stacks" / PROJECT / f"{paths.stack}.json"

@@ -19,6 +19,7 @@ class FakeVirsh:
 
     def __init__(self) -> None:
         self.domains: dict[str, bool] = {}
+        self.paused: set[str] = set()
         self.disks: dict[str, tuple[str, ...]] = {}
         self.networks: dict[str, bool] = {}
         self.pools: dict[str, Pool] = {}
@@ -50,6 +51,8 @@ class FakeVirsh:
             raise LabError(f"failed to get '{name}'")
 
     def _list(self, *options: str) -> str:
+        if "--state-paused" in options:
+            return "".join(f"{name}\n" for name in sorted(self.paused))
         return self._names(self.domains, options)
 
     def _destroy(self, name: str) -> None:
@@ -57,6 +60,10 @@ class FakeVirsh:
         if not self.domains[name]:
             raise LabError("domain is not running")
         self.domains[name] = False
+
+    def _resume(self, name: str) -> None:
+        self._known(self.domains, name)
+        self.paused.remove(name)
 
     def _undefine(self, name: str, *_: str) -> None:
         self._known(self.domains, name)

@@ -128,6 +128,14 @@ def test_a_stopped_pool_is_started(virsh: FakeVirsh) -> None:
     assert refresh is False
 
 
+def test_a_paused_machine_goes_on(virsh: FakeVirsh) -> None:
+    virsh.paused = {BACKUP, "office"}
+    refresh, said = mend(virsh)
+    assert virsh.paused == {"office"}
+    assert said == [f"machine {BACKUP} was paused: resuming it"]
+    assert refresh is False
+
+
 def test_a_machine_that_was_switched_off_is_looked_at_again(virsh: FakeVirsh) -> None:
     virsh.domains[BACKUP] = False
     refresh, said = mend(virsh)

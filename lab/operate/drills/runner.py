@@ -19,7 +19,6 @@ from lab.operate.recording import Band, Event, Measure, Recording, Request
 from lab.operate.repair import refuse_unhealthy, repair, verify
 from lab.operate.running import RunningLab
 from lab.operate.sources import borrow, fresh_sources
-from lab.operate.timeline import draw
 from lab.say import Say
 from lab.topology import Role
 
@@ -213,5 +212,7 @@ def _write(directory: Path, recording: Recording) -> tuple[Path, ...]:
     base = directory / f"{recording.drill}-{stamp}"
     numbers = base.with_name(base.name + ".json")
     recording.save(numbers)
+    # It brings matplotlib, which takes a second: who lists drills need not wait for it.
+    from lab.operate.timeline import draw  # noqa: PLC0415
 
     return (numbers, *draw(recording, base))
