@@ -29,7 +29,7 @@ def assemble(command: str | None = None) -> typer.Typer:
     app = typer.Typer(
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        help="A Keepalived + LVS Direct Routing lab: build it, look into it, break it and mend it, remove it.",
+        help="A Keepalived + LVS Direct Routing lab: build it, look into it, break it, mend it, remove it.",
     )
     for room in [room for room, commands in ROOMS.items() if command in commands] or ROOMS:
         app.add_typer(import_module(f"lab.cli.{room}").app)
