@@ -141,10 +141,19 @@ def run_drills(
         for drill in DRILLS:
             if reason := drill.why_not(lab.inventory):
                 say(f"{drill.name} is left out: {reason}")
-    tell = (lambda _: None) if as_json else _show_outcome
-    outcomes = run(runner.run_drills(lab, chosen, say, tell, folder))
-    if as_json:
-        out.print_json(json.dumps([outcome.recording.model_dump(mode="json") for outcome in outcomes]))
+    outcomes: list[Outcome] = []
+
+    def tell(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if not as_json:
+            _show_outcome(outcome)
+
+    try:
+        run(runner.run_drills(lab, chosen, say, tell, folder))
+    finally:
+        # Also of a run that was cut off: what has been measured is measured.
+        if as_json:
+            out.print_json(json.dumps([one.recording.model_dump(mode="json") for one in outcomes]))
     if not all(outcome.kept for outcome in outcomes):
         raise typer.Exit(1)
 

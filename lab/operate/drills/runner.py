@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +43,11 @@ class Outcome:
 
 async def run_drills(
     lab: RunningLab,
-    drills: Iterable[Drill],
+    drills: Sequence[Drill],
     say: Say,
     done: Callable[[Outcome], None],
     folder: Path | None = None,
-) -> list[Outcome]:
+) -> None:
     """Run drills one after the other: healthy lab, fault, measurement, restoring, healthy lab.
 
     Args:
@@ -60,12 +60,14 @@ async def run_drills(
     Raises:
         LabError: the lab is too small, not healthy or in use; or restoring failed, and then how to go on.
     """
+    for drill in drills:
+        if reason := drill.why_not(lab.inventory):
+            raise LabError(f"drill {drill.name} cannot run here: {reason}.")
     folder = folder or lab.directory / "drills"
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise LabError(f"{folder}: {error.strerror}.\n    Give another directory with --out.") from None
-    outcomes: list[Outcome] = []
     logbook = Logbook(lab.directory)
     with logbook.held():
         logbook.refuse_if_open()
@@ -73,13 +75,9 @@ async def run_drills(
             say("looking whether the lab is healthy")
             await refuse_unhealthy(guests)
             for drill in drills:
-                if reason := drill.why_not(lab.inventory):
-                    raise LabError(f"drill {drill.name} cannot run here: {reason}.")
                 sources = await _sources(guests)
                 stage = Stage(lab, guests, logbook, logbook.begin("drill", drill.name))
-                outcomes.append(await _run(stage, drill, sources, folder, say))
-                done(outcomes[-1])
-    return outcomes
+                done(await _run(stage, drill, sources, folder, say))
 
 
 async def _run(stage: Stage, drill: Drill, sources: Sequence[str], folder: Path, say: Say) -> Outcome:
