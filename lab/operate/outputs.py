@@ -11,11 +11,14 @@ DIRECT_ROUTING = "Route"
 
 
 def sections(text: str) -> dict[str, str]:
-    """The parts of a script's output, each begun by a line ``@@name``."""
+    """The parts of a script's output, each begun by a line ``@@name``.
+
+    In the hunks of a diff a blank follows the two signs: these are text like any other.
+    """
     found: dict[str, list[str]] = {}
     current: list[str] = []
     for line in text.splitlines():
-        if line.startswith(_SECTION):
+        if line.startswith(_SECTION) and not line.startswith(f"{_SECTION} "):
             current = found.setdefault(line.removeprefix(_SECTION).strip(), [])
         else:
             current.append(line)

@@ -25,11 +25,12 @@ from tests.e2e.harness import TheLab, eventually
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(2700)]
 
 
-def checked(lab: TheLab, *names: str) -> dict[str, set[str]]:
-    """The checks that do not pass, and on which machines."""
+def checked(lab: TheLab, *names: str, says: str = "") -> dict[str, set[str]]:
+    """The checks that do not pass, and on which machines; one result must have ``says`` in its detail."""
     done = lab.lab("check", "--json", *names, check=False)
     results = json.loads(done.stdout)
     assert {result["check"] for result in results} == (set(names) or {check.name for check in CHECKS})
+    assert any(says in result["detail"] for result in results), results
     wrong: dict[str, set[str]] = {}
     for result in results:
         if result["outcome"] != "passed":
@@ -57,9 +58,9 @@ def test_status_says_how_every_machine_does(lab: TheLab) -> None:
     assert re.search(r"master +192\.168\.1\.21 +keepalived active +MASTER +VIP", shown)
 
 
-# What is done, on which machines, and which checks must fail there for it, and no others. What these leave
-# out, challenges break (SEEN).
-BROKEN: dict[str, tuple[dict[str, str], dict[str, set[str]]]] = {
+# What is done, on which machines; which checks must fail there for it, and no others; and what one of them
+# says. What these leave out, challenges break (SEEN).
+BROKEN: dict[str, tuple[dict[str, str], dict[str, set[str]], str]] = {
     "five things at once": (
         {
             "master": "ipvsadm -E -t 192.168.1.20:80 -s rr",
@@ -75,10 +76,12 @@ BROKEN: dict[str, tuple[dict[str, str], dict[str, set[str]]]] = {
             "ipvs-table": {"master"},
             "persistence": {"client"},
         },
+        ": `# by hand` was added",
     ),
     "a client that goes past the director": (
         {"client": "ip neighbour replace 192.168.1.20 lladdr 52:54:00:a8:01:32 dev eth0 nud permanent"},
         {"answers": {"server2", "server3"}, "distribution": {"client"}, "direct-return": {"client"}},
+        "0 of ",
     ),
 }
 STATE = [check.name for check in CHECKS if not check.traffic]
@@ -86,11 +89,11 @@ STATE = [check.name for check in CHECKS if not check.traffic]
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_check_sees_what_is_broken_and_repair_mends_it(lab: TheLab, fault: str) -> None:
-    commands, due = BROKEN[fault]
+    commands, due, words = BROKEN[fault]
     try:
         for machine, command in commands.items():
             lab.on(machine, command)
-        assert checked(lab) == due
+        assert checked(lab, says=words) == due
     finally:
         lab.lab("repair")
 

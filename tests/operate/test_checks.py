@@ -235,6 +235,37 @@ def test_drift_in_words(difference: str, words: str) -> None:
     assert drift_of("/etc/x", difference) == words
 
 
+HUNK = "--- ./etc/x\n+++ /etc/x\n@@ -12 +13 @@\n-a 1\n+a 2\n"
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        ("@@end\n", None),
+        ("", "its files cannot be compared"),
+        ("@@none\n", "nothing was ever pushed to it (or it was removed by hand)"),
+        ("@@unread\n@@end\n", "keepalived.conf was written after keepalived read it last"),
+        (f"@@/etc/x\n{HUNK}@@unread\n@@end\n", "/etc/x line 13: `a 2` instead of `a 1`"),
+        (
+            f"@@/etc/x\n{HUNK}@@/etc/y\nmissing\n@@end\n",
+            "/etc/x line 13: `a 2` instead of `a 1`; /etc/y is missing",
+        ),
+    ],
+)
+def test_drift_names_file_and_line(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch, printed: str, words: str | None
+) -> None:
+    examination = Told(inventory, {})
+
+    async def told(machine: str, command: str) -> str:
+        return printed
+
+    monkeypatch.setattr(examination, "told", told)
+    verdict = look(examination, "drift", "master")
+    assert (verdict.outcome is Outcome.PASSED) is (words is None)
+    assert words is None or verdict.detail == words
+
+
 def test_a_check_is_asked_until_it_holds_or_its_time_is_over(
     inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,19 +62,32 @@ class Examination:
     def __init__(self, guests: Guests) -> None:
         self.guests = guests
         self.inventory = guests.inventory
-        self._facts: dict[str, tuple[float, Facts]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._told: dict[tuple[str, str], tuple[float, Any]] = {}
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._once: dict[str, asyncio.Task[Any]] = {}
 
     async def facts(self, name: str) -> Facts:
         """What machine ``name`` says of itself, less than a second old."""
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            known = self._facts.get(name)
-            if known and time.monotonic() - known[0] < _FRESH:
-                return known[1]
-            told = await telling.ask(self.guests, self.inventory.machine(name))
-            self._facts[name] = (time.monotonic(), told)
-            return told
+        return await self._fresh(
+            (name, "facts"), lambda: telling.ask(self.guests, self.inventory.machine(name))
+        )
+
+    async def told(self, machine: str, command: str) -> str:
+        """What a command printed on a machine less than a second ago; its status does not matter."""
+
+        async def ask() -> str:
+            return (await self.guests.run(machine, command, check=False)).stdout
+
+        return await self._fresh((machine, command), ask)
+
+    async def _fresh(self, key: tuple[str, str], ask: Callable[[], Awaitable[T]]) -> T:
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            known = self._told.get(key)
+            if known is None or time.monotonic() - known[0] >= _FRESH:
+                answer = await ask()
+                known = self._told[key] = (time.monotonic(), answer)
+            found: T = known[1]
+            return found
 
     async def run(self, machine: str, command: str, *, check: bool = True) -> Answer:
         """Run a command on a machine."""
