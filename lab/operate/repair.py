@@ -104,7 +104,7 @@ async def _power(lab: RunningLab, guests: Guests, machine: InventoryMachine, say
 
 
 async def _right_clock(guests: Guests, machine: InventoryMachine) -> None:
-    ahead, doubt = await guests.clock_ahead(machine.name)
+    ahead, doubt = await guests.clock_ahead(machine.name, CLOCK_LIMIT)
     if abs(ahead) - doubt > CLOCK_LIMIT:
         # It was paused, and knows nobody who could tell it the time. By how much, not to when: the command
         # may be slow to arrive.
