@@ -3,22 +3,24 @@
 import asyncio
 import json
 import socket
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from lab.cli import doorway
-from lab.cli.common import JsonOption, StackOption, beside, out, run, say
+from lab.cli.common import JsonOption, StackOption, T, beside, out, run, say
 from lab.errors import LabError
 from lab.operate import repair as repairing
 from lab.operate.challenges import CHALLENGES, Challenge
 from lab.operate.challenges import runner as challenging
 from lab.operate.drills import DRILLS, Drill, runner
 from lab.operate.drills.runner import Outcome
-from lab.operate.running import unknown
+from lab.operate.exercise import Logbook
+from lab.operate.running import RunningLab, unknown
 
 app = typer.Typer()
 drill_app = typer.Typer(no_args_is_help=True, help="Faults and changes, measured against what is promised.")
@@ -149,7 +151,7 @@ def run_drills(
             _show_outcome(outcome)
 
     try:
-        run(runner.run_drills(lab, chosen, say, tell, folder))
+        _play(lab, runner.run_drills(lab, chosen, say, tell, folder))
     finally:
         # Also of a run that was cut off: what has been measured is measured.
         if as_json:
@@ -189,8 +191,18 @@ def _measures(outcome: Outcome) -> Table:
 def restore(stack: StackOption = "dev") -> None:
     """Put the lab back after a drill that was killed."""
     lab = beside(stack)
-    found = run(runner.restore(lab, say))
+    found = _play(lab, runner.restore(lab, say))
     out.print(f"Put back: {found}." if found else "No drill is under way; nothing to do.")
+
+
+def _play(lab: RunningLab, work: Coroutine[Any, Any, T]) -> T:
+    """Run what breaks or mends the lab; if it is cut off before the lab is whole, say so and what to do."""
+    try:
+        return run(work)
+    except KeyboardInterrupt:
+        if found := Logbook(lab.directory).current():
+            say(f"cut off: {found.in_words()}. `{found.way_back}` puts the lab back.")
+        raise
 
 
 def _drill(name: str) -> Drill:
@@ -215,7 +227,7 @@ def start(name: str, stack: StackOption = "dev") -> None:
     """Break the lab for challenge NAME and say what somebody reports."""
     challenge = _challenge(name)
     lab = beside(stack)
-    run(challenging.start(lab, challenge, say))
+    _play(lab, challenging.start(lab, challenge, say))
     out.print(Text(f"\n{challenge.symptom}\n", style="bold"))
     out.print(
         "Find the cause and mend it. [bold]lab challenge hint[/] helps, [bold]lab challenge verify[/] judges,"
@@ -270,7 +282,7 @@ def reveal(stack: StackOption = "dev") -> None:
 def reset(stack: StackOption = "dev") -> None:
     """Put the lab back, solved or not."""
     lab = beside(stack)
-    name = run(challenging.reset(lab, say))
+    name = _play(lab, challenging.reset(lab, say))
     out.print(
         f"Challenge {name} is over; the lab is as it was built." if name else "The lab is as it was built."
     )

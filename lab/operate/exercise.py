@@ -43,6 +43,11 @@ class Exercise(BaseModel):
         clock = datetime.fromtimestamp(self.since, UTC).astimezone().strftime("%H:%M:%S")
         return f"{self.kind} {self.name}, begun at {clock} by {self.by}"
 
+    @property
+    def way_back(self) -> str:
+        """The command that puts the lab back."""
+        return _BACK[self.kind]
+
 
 class Logbook:
     """Where the exercise of a stack is written down."""
@@ -89,7 +94,7 @@ class Logbook:
         if found := self.current():
             raise LabError(
                 f"the lab is still in an exercise: {found.in_words()}.\n"
-                f"    `{_BACK[found.kind]}` puts the lab back first."
+                f"    `{found.way_back}` puts the lab back first."
             )
 
     def begin(self, kind: Kind, name: str) -> Exercise:

@@ -85,19 +85,19 @@ function noteHolder() {
     byId("moved").textContent = "hold the VIP at the same time";
     return;
   }
-  // While it is on its way nobody has it: what counts is who had it last.
+  // While it is on its way nobody has it: what counts is who had it last. Whom it is found at first may have
+  // had it for days.
   const from = lastHolder;
   if (now) lastHolder = now;
-  if (before === null || (now && now === from)) {
+  if (before === null || !from || now === from) {
     byId("moved").textContent = "";
     return;
   }
   const clock = new Date(model.state.at * 1000).toLocaleTimeString("en-GB");
-  const words = !now ? "left" : from ? "moved from" : "arrived";
   byId("announce").textContent = now
-    ? `The VIP moved from ${from || "no director"} to ${now}.`
+    ? `The VIP moved from ${from} to ${now}.`
     : `The VIP has left ${from}. No director holds it.`;
-  byId("moved").textContent = `${words} ${from} at ${clock}`.replace("  ", " ");
+  byId("moved").textContent = `${now ? "moved from" : "left"} ${from} at ${clock}`;
 }
 
 function onMessage(kind, data) {

@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lab.errors import LabError
 from lab.operate import outputs
@@ -106,7 +106,7 @@ async def _run(stage: Stage, drill: Drill, sources: Sequence[str], folder: Path,
         raise
     finally:
         # Also on Ctrl-C: what was broken is mended before anything else.
-        await asyncio.shield(asyncio.ensure_future(_restore(stage, say)))
+        await _to_the_end(_restore(stage, say), say)
         teller.close()
     return Outcome(recording, _write(folder, recording))
 
@@ -126,6 +126,18 @@ def _live(
         bands=tuple(stage.bands),
         measures=measures,
     )
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None], say: Say) -> None:
+    """Wait for ``work`` even when it is this very wait that Ctrl-C cuts off."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            say("the lab is being put back: half a minute more")
+            await task
+        raise
 
 
 async def _restore(stage: Stage, say: Say) -> None:
