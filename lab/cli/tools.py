@@ -219,7 +219,7 @@ async def _logs(lab: RunningLab, lines: int, *, follow: bool) -> None:
 
         async def show(director: str) -> None:
             process = await guests.process(director, command)
-            async for line in process.stdout:
+            async for line in process.lines():
                 out.print(line.rstrip(), markup=False, soft_wrap=True)
 
         for error in (await guests.on_each(directors, show)).values():

@@ -43,7 +43,7 @@ async def follow(guests: Guests, director: str, *, last: int = 0) -> AsyncIterat
             process = await guests.process(director, _FOLLOW.format(where=where))
             try:
                 journal.begin()
-                async for line in process.stdout:
+                async for line in process.lines():
                     if event := journal.read(line):
                         yield event
             finally:

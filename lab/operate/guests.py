@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -57,6 +57,38 @@ class Answer:
     status: int
 
 
+class Process:
+    """A command that runs on a machine; what it prints is read while it does."""
+
+    def __init__(self, machine: str, process: asyncssh.SSHClientProcess[str]) -> None:
+        self._machine = machine
+        self._process = process
+
+    async def lines(self) -> AsyncIterator[str]:
+        """What it prints, to its end.
+
+        Raises:
+            UnreachableError: the connection broke.
+        """
+        try:
+            async for line in self._process.stdout:
+                yield line
+        except (asyncssh.Error, OSError) as error:
+            raise UnreachableError(self._machine, _reason(error)) from None
+
+    async def complaint(self) -> str:
+        """What it has printed on standard error when it ended."""
+        return await self._process.stderr.read()
+
+    def end_input(self) -> None:
+        """Tell it that nothing more will come."""
+        self._process.stdin.write_eof()
+
+    def close(self) -> None:
+        """Give it up; it may have ended already."""
+        self._process.close()
+
+
 class Guests:
     """Runs commands on the machines of a lab. Use it as an asynchronous context manager."""
 
@@ -108,9 +140,8 @@ class Guests:
         connection = await self._connection(machine)
         given: dict[str, Any] = {"input": stdin} if stdin else {"stdin": asyncssh.DEVNULL}
         try:
-            done = await asyncio.wait_for(
-                connection.run(command, encoding="utf-8", errors="replace", **given), timeout
-            )
+            async with asyncio.timeout(timeout):
+                done = await connection.run(command, encoding="utf-8", errors="replace", **given)
         except TimeoutError:
             self.forget(machine)
             raise UnreachableError(machine, f"no answer to a command within {timeout:.0f} s") from None
@@ -125,7 +156,7 @@ class Guests:
             raise CommandFailedError(machine, command, answer)
         return answer
 
-    async def process(self, machine: str, command: str) -> asyncssh.SSHClientProcess[str]:
+    async def process(self, machine: str, command: str) -> Process:
         """Start a command whose output is read while it runs; the caller closes it.
 
         Raises:
@@ -133,7 +164,9 @@ class Guests:
         """
         connection = await self._connection(machine)
         try:
-            return await connection.create_process(command, encoding="utf-8", errors="replace")
+            return Process(
+                machine, await connection.create_process(command, encoding="utf-8", errors="replace")
+            )
         except (asyncssh.Error, OSError) as error:
             self.forget(machine)
             raise UnreachableError(machine, _reason(error)) from None
@@ -206,8 +239,8 @@ class Guests:
     async def _connect(self, machine: str) -> asyncssh.SSHClientConnection:
         address = self.inventory.machine(machine).address
         try:
-            return await asyncio.wait_for(
-                asyncssh.connect(
+            async with asyncio.timeout(self._connect_timeout):
+                return await asyncssh.connect(
                     address,
                     username=self.inventory.user,
                     client_keys=[str(self._access.key)],
@@ -218,9 +251,7 @@ class Guests:
                     kex_algs=["curve25519-sha256"],
                     keepalive_interval=_KEEPALIVE,
                     keepalive_count_max=3,
-                ),
-                self._connect_timeout,
-            )
+                )
         except TimeoutError:
             raise UnreachableError(
                 machine, f"{address} did not answer within {self._connect_timeout:g} s"

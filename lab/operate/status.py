@@ -49,7 +49,8 @@ async def look(guests: Guests) -> list[Row]:
 
     async def ask(name: str) -> Facts:
         try:
-            return await asyncio.wait_for(telling.ask(guests, guests.inventory.machine(name)), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                return await telling.ask(guests, guests.inventory.machine(name))
         except TimeoutError:
             raise UnreachableError(name, f"no answer within {PATIENCE:g} s") from None
 

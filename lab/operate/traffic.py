@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncssh
-
-from lab.operate.guests import Guests, UnreachableError
+from lab.operate.guests import Guests, Process, UnreachableError
 from lab.operate.recording import Request
 
 _PROGRAM = Path(__file__).with_name("on_guest") / "probe.py"
@@ -20,14 +18,19 @@ GIVE_UP = 1.0
 class Probe:
     """The probe as it runs on the client; iterate over it for the requests as they end."""
 
-    def __init__(self, process: asyncssh.SSHClientProcess[str], monotonic: float) -> None:
+    def __init__(self, process: Process, lines: AsyncIterator[str], monotonic: float) -> None:
         self._process = process
+        self._lines = lines
         # What the client's clock shows now, but for the milliseconds that its line was on its way.
         self._to_operator = time.time() - monotonic
 
     async def __aiter__(self) -> AsyncIterator[Request]:
-        """Requests in the order they end; ``at`` in seconds since the epoch on the operator's clock."""
-        async for line in self._process.stdout:
+        """Requests in the order they end; ``at`` in seconds since the epoch on the operator's clock.
+
+        Raises:
+            UnreachableError: the client is lost.
+        """
+        async for line in self._lines:
             try:
                 at, took, source, server, error = json.loads(line)
             except ValueError:
@@ -38,7 +41,7 @@ class Probe:
 
     def stop(self) -> None:
         """Tell the probe to end; what is under way is dropped."""
-        self._process.stdin.write_eof()
+        self._process.end_input()
 
 
 @asynccontextmanager
@@ -80,14 +83,15 @@ async def probe(
     command = shlex.join(["python3", "-u", "-c", program, json.dumps(options)])
     process = await guests.process(client, command)
     try:
-        first = await process.stdout.readline()
+        lines = process.lines()
+        first = await anext(lines, "")
         try:
             clock = json.loads(first)
         except ValueError:
-            said = (await process.stderr.read()).strip().splitlines()[-1:]
+            said = (await process.complaint()).strip().splitlines()[-1:]
             words = " ".join(said) or repr(first)
             raise UnreachableError(client, f"the probe does not start there: {words}") from None
-        yield Probe(process, clock["monotonic"])
+        yield Probe(process, lines, clock["monotonic"])
     finally:
         process.close()
 

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+import asyncssh
 import pytest
 
 from lab.operate import events
-from lab.operate.guests import UnreachableError
+from lab.operate.guests import Process, UnreachableError
 from lab.operate.recording import Event
 
 MASTER = "(externa) Entering MASTER STATE"
@@ -33,15 +34,20 @@ class Director:
         answer = self.answers.pop(0)
         if answer is None:
             raise UnreachableError("master", "no answer")
-        return Process(answer)
+        return Printed(answer)
 
 
-class Process:
+BREAKS = "the connection breaks"
+
+
+class Printed:
     def __init__(self, lines: list[str]) -> None:
-        self.stdout = self._lines(lines)
+        self._lines = lines
 
-    async def _lines(self, lines: list[str]) -> AsyncIterator[str]:
-        for line in lines:
+    async def lines(self) -> AsyncIterator[str]:
+        for line in self._lines:
+            if line == BREAKS:
+                raise UnreachableError("master", "the connection broke")
             yield line
 
     def close(self) -> None:
@@ -82,7 +88,7 @@ async def test_what_was_missed_while_the_director_was_lost_comes_afterwards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     director = Director(
-        ["@1100.0\n", entry(1050.0, "Running on Linux", "here it was")],
+        ["@1100.0\n", entry(1050.0, "Running on Linux", "here it was"), BREAKS],
         None,
         ["@1120.0\n", entry(1110.0, MASTER, "later")],
     )
@@ -98,3 +104,23 @@ async def test_lines_that_are_no_entries_are_passed_over(monkeypatch: pytest.Mon
     odd = json.dumps({"__REALTIME_TIMESTAMP": "1101000000", "MESSAGE": [255, 254], "__CURSOR": "x"})
     lines = ["@1100.0\n", "-- no entries --", odd, entry(1101.0, "Sending gratuitous ARP")]
     assert await heard(Director(lines), monkeypatch) == []
+
+
+class Lost:
+    """As asyncssh has it: the stream raises when the other end says nothing any more."""
+
+    def __init__(self) -> None:
+        self.stdout = self._stdout()
+
+    async def _stdout(self) -> AsyncIterator[str]:
+        yield "one\n"
+        raise asyncssh.ConnectionLost("Server not responding to keepalive")
+
+
+@pytest.mark.asyncio
+async def test_a_connection_that_breaks_while_it_is_read_is_a_machine_that_is_lost() -> None:
+    read: list[str] = []
+    with pytest.raises(UnreachableError, match="master cannot be reached: the connection broke"):
+        async for line in Process("master", Lost()).lines():  # type: ignore[arg-type]
+            read.append(line)  # noqa: PERF401  kept when it ends
+    assert read == ["one\n"]

@@ -494,7 +494,7 @@ class Download:
         self._process.close()
 
     async def _read(self) -> None:
-        async for line in self._process.stdout:
+        async for line in self._process.lines():
             self._lines.append((self._stage.now(), line.strip()))
 
     async def server(self) -> InventoryMachine:
