@@ -120,7 +120,11 @@ class Lost:
 @pytest.mark.asyncio
 async def test_a_connection_that_breaks_while_it_is_read_is_a_machine_that_is_lost() -> None:
     read: list[str] = []
-    with pytest.raises(UnreachableError, match="master cannot be reached: the connection broke"):
+
+    async def follow() -> None:
         async for line in Process("master", Lost()).lines():  # type: ignore[arg-type]
             read.append(line)  # noqa: PERF401  kept when it ends
+
+    with pytest.raises(UnreachableError, match="master cannot be reached: the connection broke"):
+        await follow()
     assert read == ["one\n"]
