@@ -129,9 +129,10 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
         clock.lap("up")
         outputs = stack.outputs(secrets_too=True)
         inventory = recall.remember(stack, outputs)
-        standing.note(paths, settings, engine, outputs["image"])
         if sandbox:
             sandbox.give_back(paths.backend, paths.pulumi_home)
+        # Only now is the engine's state this user's to read.
+        standing.note(paths, settings, engine, outputs["image"])
         clock.lap("access")
         return Up(stack, inventory, outputs["image"], story.summary(), clock.laps)
 
