@@ -3,7 +3,14 @@ STACK ?= dev
 UV := $(shell sh toolchain/uv.sh --where)
 RUN := $(UV) run --quiet --locked --no-dev
 
-.PHONY: up down shell setup test lint reference
+# BUNDLE=file, as `make bundle` writes it: what is missing is taken from there, nothing from a network.
+ifneq ($(BUNDLE),)
+export BUNDLE
+export UV_OFFLINE := 1
+export LVS_DR_LAB_OFFLINE := 1
+endif
+
+.PHONY: up down shell setup bundle test lint reference
 
 up: setup-python
 	@$(RUN) lab up --stack $(STACK)
@@ -17,8 +24,14 @@ shell: setup-python
 setup: setup-python
 	@$(RUN) lab setup
 
+bundle: setup-python
+	@$(RUN) lab bundle --stack $(STACK)
+
 .PHONY: setup-python
 setup-python:
+ifneq ($(BUNDLE),)
+	@python3 toolchain/unpack.py "$$BUNDLE"
+endif
 	@sh toolchain/uv.sh --install
 	@$(UV) sync --quiet --locked --no-dev --inexact
 
@@ -27,6 +40,7 @@ lint: setup-python
 	$(UV) run --quiet ruff check
 	$(UV) run --quiet ruff format --check
 	$(UV) run --quiet mypy
+	$(UV) run --quiet mypy toolchain/unpack.py
 
 # Everything, the real lab included: it builds one. Under emulation on two processors about an hour. First, on
 # all processors, what needs no lab; what measures the lab has the computer for itself.

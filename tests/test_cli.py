@@ -123,7 +123,8 @@ def test_a_command_that_does_not_exist(checkout: Path) -> None:
 def test_help_names_the_commands(checkout: Path) -> None:
     done = lab(checkout, "--help")
     assert done.returncode == 0
-    for command in ("setup", "up", "down", "shell", "ssh", "exec", "status", "check", "drill", "image"):
+    building = ("setup", "up", "bundle", "down", "image")
+    for command in (*building, "shell", "ssh", "exec", "status", "check", "drill"):
         assert command in done.stdout
 
 

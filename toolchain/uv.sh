@@ -2,6 +2,7 @@
 # Provides uv, which provides everything that is Python.
 #   --where    prints where uv is or will be
 #   --install  installs it there if it is missing
+#   --version  prints the version it installs
 set -eu
 version=0.13.9
 cache=${LVS_DR_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lvs-dr-lab}
@@ -16,6 +17,9 @@ fi
 case ${1:-} in
 --where)
     echo "$where"
+    ;;
+--version)
+    echo "$version"
     ;;
 --install)
     [ -x "$where" ] && exit 0
@@ -43,7 +47,7 @@ case ${1:-} in
     rm -rf "$own.new"
     ;;
 *)
-    echo "usage: uv.sh --where | --install" >&2
+    echo "usage: uv.sh --where | --install | --version" >&2
     exit 2
     ;;
 esac

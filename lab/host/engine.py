@@ -49,6 +49,10 @@ class Piece:
     plugin: str = ""
     """Name as a resource plugin; empty for the command line tool and its language host."""
 
+    def parts(self, origin: str) -> list[str]:
+        """Names of its files when it came from ``origin``."""
+        return [*self.files, *(self.recipe.own_files if origin == "built" else ())]
+
     def vendor_archive(self, sources: Sources) -> Archive:
         """The vendor's archive that holds this piece."""
         return sources.plugin(self.plugin) if self.plugin else sources.cli(_CLI_FILES)
@@ -117,6 +121,13 @@ class Engine:
             environment["PULUMI_PYTHON_CMD"] = str(python)
         return environment
 
+    def files(self) -> dict[str, list[Path]]:
+        """The files of each piece."""
+        return {
+            piece.name: [self.bin_dir / name for name in piece.parts(self.origin[piece.name])]
+            for piece in PIECES
+        }
+
     def plug_into(self, environment: dict[str, str]) -> None:
         """Make the plugins known to the ``PULUMI_HOME`` of an environment.
 
@@ -155,6 +166,30 @@ def ensure_engine(
         with store.locked(say):
             _complete(store, sources or Sources.from_environment(), say)
     return store.engine()
+
+
+def place_engine(
+    cache: Path, folder: Path, origin: Mapping[str, str], say: Say, *, toolchain: Path = TOOLCHAIN
+) -> None:
+    """Put in place what is missing of the engine out of ``folder``, where each piece has a directory.
+
+    Args:
+        cache: as for ``ensure_engine``; on the file system of ``folder``.
+        folder: what is taken is gone from there.
+        origin: how each piece came to where it was copied: ``vendor`` or ``built``.
+        say: hears of waiting.
+        toolchain: folder with the Go modules that a piece was built from.
+
+    Raises:
+        LabError: a piece does not run here.
+    """
+    store = _Store(cache / "engine", toolchain)
+    with store.locked(say):
+        for piece in store.missing():
+            try:
+                store.take(piece, folder / piece.name, origin[piece.name])
+            except UnavailableError as error:
+                raise LabError(f"{piece.name} was brought along but does not work: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -226,7 +261,7 @@ class _Store:
         self._put(piece, staging, origin, version)
 
     def _put(self, piece: Piece, staging: Path, origin: str, version: str) -> None:
-        names = [*piece.files, *(piece.recipe.own_files if origin == "built" else ())]
+        names = piece.parts(origin)
         note = self._note(piece)
         note.unlink(missing_ok=True)
         note.parent.mkdir(exist_ok=True)

@@ -34,6 +34,9 @@ PINS = Path(__file__).parent / "guest_image" / "ubuntu.json"
 BASE_URL_VARIABLE = "LVS_DR_LAB_IMAGE_URL"
 """Environment variable with the address of a mirror of the vendor's release directory."""
 
+OFFLINE_VARIABLE = "LVS_DR_LAB_OFFLINE"
+"""Environment variable that is set where nothing may be fetched."""
+
 REPIN = "uv run lab image repin"
 
 # Seconds. A vendor that does not answer the connection soon is out of reach: the user waits for this.
@@ -97,6 +100,8 @@ def ensure_image(
         if source not in ("auto", "ubuntu", "debian"):
             return _given(Path(source), sha256, images)
         with _locked(images):
+            if os.environ.get(OFFLINE_VARIABLE):
+                return _at_hand(source, images)
             if source == "debian":
                 return _debian(images, say)
             try:
@@ -109,6 +114,15 @@ def ensure_image(
                 return _debian(images, say)
     except OSError as error:
         raise LabError(f"guest image: {error.strerror or error}: {error.filename or images}") from error
+
+
+def place(file: Path, cache: Path) -> None:
+    """Put an image that was brought along where ``ensure_image`` looks for it; one that is there stays."""
+    images = cache / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    with _locked(images):
+        if not (images / file.name).exists():
+            file.replace(images / file.name)
 
 
 def repin() -> str:
@@ -154,13 +168,27 @@ def _given(path: Path, sha256: str | None, images: Path) -> GuestImage:
     return image
 
 
+def _at_hand(source: str, images: Path) -> GuestImage:
+    """What the cache has; the guest that needs no network for its packages goes first."""
+    debian = guest_image.image_path(images)
+    if source != "ubuntu" and debian.exists():
+        return _examined(debian, guest_image.NAME, images)
+    pin = _pin()
+    if source != "debian" and _place_of(pin, images).exists():
+        return _pinned(pin, images)
+    raise LabError(
+        f"lvs-dr-lab:image = {source}: this image is not in {images}, and nothing may be fetched here\n"
+        "    set `image` to one that is there, or make the bundle with this setting"
+    )
+
+
 def _debian(images: Path, say: Say) -> GuestImage:
     return _examined(guest_image.build(images, say), guest_image.NAME, images)
 
 
 def _ubuntu(images: Path, say: Say, progress: Progress) -> GuestImage:
     pin = _pin()
-    path = images / f"{pin.release}-{pin.file}"
+    path = _place_of(pin, images)
     if not path.exists():
         say(f"fetching {pin.name} from {pin.url}")
         part = path.with_name(path.name + ".part")
@@ -168,6 +196,16 @@ def _ubuntu(images: Path, say: Say, progress: Progress) -> GuestImage:
         _check(part, pin, _sha256(part))
         part.replace(path)
         _tag_file(part).unlink(missing_ok=True)
+    return _pinned(pin, images)
+
+
+def _place_of(pin: _Pin, images: Path) -> Path:
+    return images / f"{pin.release}-{pin.file}"
+
+
+def _pinned(pin: _Pin, images: Path) -> GuestImage:
+    """The vendor's image in the cache, if it is what is pinned."""
+    path = _place_of(pin, images)
     image = _examined(path, pin.name, images)
     _check(path, pin, image.sha256)
     return image

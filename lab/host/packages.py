@@ -1,5 +1,6 @@
 """The system packages the lab needs on the operator's computer, and how they get there."""
 
+import hashlib
 import os
 import platform
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from lab.errors import LabError
 from lab.say import Say
@@ -103,6 +105,74 @@ def install(wanted: Sequence[Package], say: Say) -> None:
         return
     _apt([*prefix, *_APT, "update"], "update", say)
     _apt(command, f"install {' '.join(names)}", say)
+
+
+def download(wanted: Sequence[Package], folder: Path, say: Say) -> list[Path]:
+    """Fetch packages with all they depend on into ``folder``, as a computer would that has none of it.
+
+    Returns:
+        The packages' files.
+
+    Raises:
+        LabError: apt-get fails.
+    """
+    names = [package.name for package in wanted]
+    nothing = folder / "status"
+    nothing.touch()
+    command = [
+        *(*_APT, "-o", f"Dir::State::status={nothing}", "-o", f"Dir::Cache={folder}"),
+        # Nothing of the system's is touched, so an ordinary user can do it beside a running apt.
+        *("-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="),
+        *("install", "--yes", "--no-install-recommends", "--download-only", *names),
+    ]
+    (folder / "archives" / "partial").mkdir(parents=True)
+    if not (_apt_knows(names) and _run(command).returncode == 0):
+        _apt([*_as_root(), *_APT, "update"], "update", say)
+        _apt(command, f"install --download-only {' '.join(names)}", say)
+    return sorted((folder / "archives").glob("*.deb"))
+
+
+def index(debs: Iterable[Path]) -> str:
+    """The text of a repository's file ``Packages`` (deb822(5)) for package files that lie beside it."""
+    return "\n".join(_stanza(deb) for deb in debs)
+
+
+def _stanza(deb: Path) -> str:
+    control = subprocess.run(["dpkg-deb", "--field", deb], check=True, capture_output=True, text=True).stdout
+    with deb.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{control}Filename: ./{deb.name}\nSize: {deb.stat().st_size}\nSHA256: {digest}\n"
+
+
+def install_from(repository: Path, wanted: Sequence[Package], say: Say) -> None:
+    """Install packages out of a directory with a ``Packages`` file and from nowhere else.
+
+    Raises:
+        LabError: there is no sudo, or apt-get fails.
+    """
+    names = [package.name for package in wanted]
+    say(f"installing with apt-get from the bundle, about a minute: {' '.join(names)}")
+    argv = [*_as_root(), *_APT[:2], "sh", "-euc", FROM_REPOSITORY, "sh", quote(str(repository)), *names]
+    _apt(argv, f"install {' '.join(names)}", say)
+
+
+# Arguments: the repository as part of a URI, then the packages. What apt writes down of it is root's, so
+# it cannot lie in a directory that its user is to remove.
+FROM_REPOSITORY = """
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+mkdir "$scratch/lists" "$scratch/cache"
+echo "deb [trusted=yes] file:$1 ./" > "$scratch/sources.list"
+shift
+set -- --yes --no-install-recommends "$@"
+apt() {
+    apt-get --quiet=2 -o Dpkg::Use-Pty=0 -o APT::Sandbox::User=root -o Dir::Etc::SourceParts=/dev/null \
+        -o Dir::Etc::SourceList="$scratch/sources.list" -o Dir::State::Lists="$scratch/lists" \
+        -o Dir::Cache="$scratch/cache" "$@"
+}
+apt update
+apt install "$@"
+"""
 
 
 # The environment is given as arguments because sudo clears it.

@@ -17,6 +17,8 @@ from lab.host import packages
 from lab.say import Say
 
 NAME = "Debian 12 built locally"
+MACHINE = "x86_64"
+"""The only processor it can be built for."""
 
 _RECIPE = Path(__file__).parent
 _SCRIPTS = ("build.sh", "prepare.sh", "customize.sh", "cloud_init_launcher.py")
@@ -51,6 +53,16 @@ def image_path(images: Path) -> Path:
     return images / f"debian-12-{digest.hexdigest()[:12]}.qcow2"
 
 
+def recipe() -> list[Path]:
+    """The files that decide what the image is."""
+    return [Path(__file__).resolve(), *(_RECIPE.resolve() / script for script in _SCRIPTS)]
+
+
+def keeps_password() -> bool:
+    """Whether an image built here now holds a password: mmdebstrap(1) leaves apt's proxy in it."""
+    return any("@" in proxy for proxy in _apt_proxies())
+
+
 def build(images: Path, say: Say) -> Path:
     """Build the image unless the cache has it, and return its path; takes one to three minutes.
 
@@ -60,9 +72,9 @@ def build(images: Path, say: Say) -> Path:
     image = image_path(images)
     if image.exists():
         return image
-    if platform.machine() != "x86_64":
+    if platform.machine() != MACHINE:
         raise LabError(
-            f"the Debian guest can be built on x86_64 only, this is {platform.machine()}: "
+            f"the Debian guest can be built on {MACHINE} only, this is {platform.machine()}: "
             "set `image` to `ubuntu` or to the path of a qcow2 file"
         )
     packages.install(packages.missing(packages.DEBIAN_IMAGE), say)
