@@ -11,7 +11,7 @@ from lab.errors import LabError
 # Which module has which command. Only the one that is asked for is imported: those who look at guests bring
 # an SSH library with them, those who teach a web server, and each of these takes a good part of a second.
 ROOMS = {
-    "building": ("setup", "up", "down", "image"),
+    "building": ("setup", "up", "down", "bundle", "image"),
     "looking": ("shell", "exec", "status", "check"),
     "tools": (
         *("ssh", "ssh-config", "console", "capture", "traffic"),

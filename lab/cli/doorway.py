@@ -16,7 +16,7 @@ from lab.host.paths import StackPaths, project_dir
 # Set in the process that runs beside the machines; its value is the stack.
 BESIDE = "LVS_DR_LAB_BESIDE"
 # What works without the machines, or goes its own way to them.
-_OUTSIDE = {"setup", "up", "down", "image", "shell", "exec", "board", "ssh-config"}
+_OUTSIDE = {"setup", "up", "down", "bundle", "image", "shell", "exec", "board", "ssh-config"}
 
 
 def is_beside(stack: str) -> bool:
