@@ -25,7 +25,7 @@ tc qdisc del dev eth0 root 2>/dev/null
 rm -rf /var/lib/lvs-dr-lab/aside*
 """
 # What was pushed last is pushed again by the machine itself; it starts what it reloads.
-_PUSH = "\nsh /var/lib/lvs-dr-lab/push.sh\n"
+_PUSH = "sh /var/lib/lvs-dr-lab/push.sh\n"
 _DIRECTOR = "systemctl unmask -q keepalived 2>/dev/null"
 _SERVER = """
 pkill -CONT apache2
@@ -55,12 +55,10 @@ async def repair(lab: RunningLab, guests: Guests, say: Say) -> list[Result]:
         LabError: a machine cannot be brought back; names it.
     """
     await asyncio.gather(*(_power(lab, guests, machine, say) for machine in lab.inventory.machines))
-    # One after the other: a machine that is busy tells the time late.
-    for machine in lab.inventory.machines:
-        await _right_clock(guests, machine)
+    await asyncio.gather(*(_right_clock(guests, machine) for machine in lab.inventory.machines))
     done = await guests.on_each(
         [machine.name for machine in lab.inventory.machines],
-        lambda name: _put_back(lab, guests, lab.inventory.machine(name)),
+        lambda name: _run_on(guests, name, _tidying(lab.inventory, name) + _PUSH),
     )
     for error in done.values():
         if isinstance(error, LabError):
@@ -70,6 +68,29 @@ async def repair(lab: RunningLab, guests: Guests, say: Say) -> list[Result]:
         lambda name: _right_table(guests, lab.inventory.machine(name), say),
     )
     return await verify(guests)
+
+
+async def tidy(guests: Guests) -> None:
+    """Take away what exercises leave and no check looks at, wherever a machine can be reached."""
+    await guests.on_each(
+        [machine.name for machine in guests.inventory.machines],
+        lambda name: _run_on(guests, name, _tidying(guests.inventory, name)),
+    )
+
+
+async def make_whole(lab: RunningLab, guests: Guests, say: Say) -> list[Result]:
+    """Repair the lab if a check of its state does not hold.
+
+    Returns:
+        What does not hold even so.
+
+    Raises:
+        LabError: a machine cannot be brought back; names it.
+    """
+    if not await verify(guests):
+        return []
+    say("not yet as it was: repairing every machine")
+    return await repair(lab, guests, say)
 
 
 async def verify(guests: Guests, report: Callable[[Result], None] = lambda _: None) -> list[Result]:
@@ -111,9 +132,12 @@ async def _right_clock(guests: Guests, machine: InventoryMachine) -> None:
         await guests.run(machine.name, f"date -s @$(( $(date +%s) - {round(ahead)} )) > /dev/null")
 
 
-async def _put_back(lab: RunningLab, guests: Guests, machine: InventoryMachine) -> None:
-    script = _ALL + _ROLES[machine.role].format(vip=lab.inventory.vip) + _PUSH
-    await guests.run(machine.name, "sh -s", stdin=script, timeout=180)
+def _tidying(inventory: Inventory, machine: str) -> str:
+    return _ALL + _ROLES[inventory.machine(machine).role].format(vip=inventory.vip) + "\n"
+
+
+async def _run_on(guests: Guests, machine: str, script: str) -> None:
+    await guests.run(machine, "sh -s", stdin=script, timeout=180)
 
 
 def _changed_by_hand(inventory: Inventory, table: VirtualService | None) -> bool:

@@ -9,7 +9,7 @@ from lab.operate.challenges.catalogue import CHALLENGES
 from lab.operate.checks import CHECKS, Check, Examination, Outcome, Result, examine
 from lab.operate.exercise import Exercise, Logbook
 from lab.operate.guests import Guests
-from lab.operate.repair import refuse_unhealthy, repair
+from lab.operate.repair import make_whole, refuse_unhealthy, tidy
 from lab.operate.running import RunningLab
 from lab.say import Say
 
@@ -96,7 +96,8 @@ async def reset(lab: RunningLab, say: Say) -> str | None:
                 except LabError as error:
                     # Mended by the trainee in another way, or made worse: repairing sees to it.
                     say(str(error))
-            if wrong := await repair(lab, guests, say):
+            await tidy(guests)
+            if wrong := await make_whole(lab, guests, say):
                 raise LabError(
                     f"the lab is not as it was: {wrong[0].in_words()}.\n"
                     "    Try `lab challenge reset` again, or rebuild: `make down`, `make up`."

@@ -16,7 +16,7 @@ from lab.operate.drills.stage import Stage
 from lab.operate.exercise import Logbook
 from lab.operate.guests import Guests
 from lab.operate.recording import Band, Event, Measure, Recording, Request
-from lab.operate.repair import refuse_unhealthy, repair, verify
+from lab.operate.repair import make_whole, refuse_unhealthy
 from lab.operate.running import RunningLab
 from lab.operate.sources import borrow, fresh_sources
 from lab.say import Say
@@ -144,13 +144,11 @@ async def _restore(stage: Stage, say: Say) -> None:
     say("putting the lab back")
     with suppress(LabError):
         await stage.restore()
-    if await verify(stage.guests):
-        say("not yet as it was: repairing every machine")
-        if wrong := await repair(stage.lab, stage.guests, say):
-            raise LabError(
-                f"the lab is not as it was: {wrong[0].in_words()}.\n"
-                "    Try `lab drill restore`, then `lab check`."
-            )
+    if wrong := await make_whole(stage.lab, stage.guests, say):
+        raise LabError(
+            f"the lab is not as it was: {wrong[0].in_words()}.\n"
+            "    Try `lab drill restore`, then `lab check`."
+        )
     stage.logbook.end()
 
 
