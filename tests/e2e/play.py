@@ -1,8 +1,8 @@
-"""Plays challenges to their end in one process, beside the machines: ``python -m tests.e2e.play NAME=CHECK,…``.
+"""Plays challenges beside the machines, in one process: ``python -m tests.e2e.play NAME=CHECK,…``.
 
 Each is begun, judged until the checks that it must break do not hold, mended in the documented way, judged
 until it is solved, and ended; ending one fails if the lab is not as it was built. One line of JSON for each:
-``name``, ``seconds``, ``failed`` (checks that did not hold), ``left`` (those that did not when it was mended).
+``name``, ``seconds``, ``failed`` (checks that did not hold), ``left`` (those that did not in the end).
 """
 
 import asyncio
