@@ -8,8 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
+from lab.inventory import Inventory, describe
+from lab.keys import derive
 from lab.settings import load
 from lab.topology import Topology, plan
+
+SECRET = "0f" * 32
 
 
 @pytest.fixture
@@ -22,3 +26,15 @@ def planned() -> Callable[..., Topology]:
 def tutorial(planned: Callable[..., Topology]) -> Topology:
     """The tutorial's lab: nothing set."""
     return planned()
+
+
+def inventory_of(topology: Topology) -> Inventory:
+    """An inventory as the tools know it."""
+    keys = {machine.name: derive(SECRET, f"host {machine.name}").public for machine in topology.machines}
+    return Inventory.model_validate(describe(topology, "qemu:///system", keys, image="Debian 12"))
+
+
+@pytest.fixture
+def inventory(tutorial: Topology) -> Inventory:
+    """Of the tutorial's lab."""
+    return inventory_of(tutorial)

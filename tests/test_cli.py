@@ -14,6 +14,7 @@ import typer
 from lab import cli
 from lab.cli import app, doorway, looking
 from lab.host import lifecycle
+from lab.inventory import Inventory
 from lab.operate.drills import DRILLS
 
 PROJECT = Path(__file__).parents[1]
@@ -27,6 +28,10 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+# Under the name that the command has when it is installed.
+RUN = "import sys; sys.argv[0] = 'lab'; from lab.cli import main; main()"
+
+
 def lab(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
@@ -38,7 +43,7 @@ def lab(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     for name in ("LVS_DR_LAB_STACK", "PULUMI_BACKEND_URL"):
         environment.pop(name, None)
     return subprocess.run(
-        [sys.executable, "-c", "from lab.cli import main; main()", *arguments],
+        [sys.executable, "-c", RUN, *arguments],
         check=False,
         capture_output=True,
         text=True,
@@ -61,6 +66,32 @@ def commands_of(assembled: typer.Typer) -> set[str]:
     group = typer.main.get_command(assembled)
     assert isinstance(group, typer.core.TyperGroup)
     return set(group.commands)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("che", ["check"]),
+        ("drill run crash", ["crash-failover"]),
+        ("drill show crash-failover split", []),
+        ("challenge start deaf", ["deaf"]),
+        ("check vip", ["vip-holder"]),
+        ("check arp vip", ["vip-holder"]),
+        ("ssh server", ["server1", "server2", "server3"]),
+        ("logs ma", ["master"]),
+    ],
+)
+def test_tab_completes_commands_and_names(
+    checkout: Path, inventory: Inventory, monkeypatch: pytest.MonkeyPatch, typed: str, offered: list[str]
+) -> None:
+    kept = checkout / ".lab/stacks/dev/inventory.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(inventory.model_dump_json(), encoding="utf-8")
+    monkeypatch.setenv("_LAB_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"lab {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split())))
+    done = lab(checkout)
+    assert done.stdout.split() == offered, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lab.cli import completion
 from lab.cli.common import (
     JsonOption,
     StackOption,
@@ -170,7 +171,10 @@ def _duration(seconds: float) -> str:
 
 @app.command()
 def check(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these checks.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Only these checks.", autocompletion=completion.checks),
+    ] = None,
     stack: StackOption = "dev",
     listed: Annotated[bool, typer.Option("--list", help="Say which checks there are.")] = False,
     as_json: JsonOption = False,

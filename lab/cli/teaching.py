@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from lab.cli import doorway
+from lab.cli import completion, doorway
 from lab.cli.common import JsonOption, StackOption, T, beside, out, run, say
 from lab.errors import LabError
 from lab.operate import repair as repairing
@@ -108,7 +108,7 @@ def list_drills(as_json: JsonOption = False) -> None:
 
 
 @drill_app.command()
-def show(name: str) -> None:
+def show(name: completion.DrillArgument) -> None:
     """Explain drill NAME: what it shows, its steps, what is promised."""
     drill = _drill(name)
     out.print(Text(drill.title, style="bold"))
@@ -120,7 +120,9 @@ def show(name: str) -> None:
 
 @drill_app.command(name="run")
 def run_drills(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", autocompletion=completion.drills)
+    ] = None,
     stack: StackOption = "dev",
     everything: Annotated[bool, typer.Option("--all", help="All that this lab is large enough for.")] = False,
     folder: Annotated[
@@ -223,7 +225,7 @@ def list_challenges(as_json: JsonOption = False) -> None:
 
 
 @challenge_app.command()
-def start(name: str, stack: StackOption = "dev") -> None:
+def start(name: completion.ChallengeArgument, stack: StackOption = "dev") -> None:
     """Break the lab for challenge NAME and say what somebody reports."""
     challenge = _challenge(name)
     lab = beside(stack)

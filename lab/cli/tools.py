@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from lab.cli import completion
 from lab.cli.common import JsonOption, StackOption, access_of, beside, existing, out, run, say
 from lab.errors import LabError
 from lab.operate import collect as collecting
@@ -39,7 +40,7 @@ class Format(StrEnum):
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def ssh(context: typer.Context, name: str, stack: StackOption = "dev") -> None:
+def ssh(context: typer.Context, name: completion.MachineArgument, stack: StackOption = "dev") -> None:
     """Log in to machine NAME, or run a command there."""
     lab = beside(stack)
     _log_in(lab, name, *context.args)
@@ -66,7 +67,7 @@ def ssh_config(stack: StackOption = "dev") -> None:
 
 
 @app.command()
-def console(name: str, stack: StackOption = "dev") -> None:
+def console(name: completion.MachineArgument, stack: StackOption = "dev") -> None:
     """Open the serial console of machine NAME, which needs no network; Ctrl-] leaves it."""
     lab = beside(stack)
     domain = lab.machine(name).domain
@@ -76,7 +77,7 @@ def console(name: str, stack: StackOption = "dev") -> None:
 
 @app.command()
 def capture(
-    name: str,
+    name: completion.MachineArgument,
     expression: Annotated[
         list[str] | None, typer.Argument(metavar="[FILTER]...", help="As for tcpdump.")
     ] = None,
@@ -198,7 +199,12 @@ def mail(
 @app.command()
 def logs(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A machine; the directors if not given.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A machine; the directors if not given.",
+            autocompletion=completion.machines,
+        ),
     ] = None,
     stack: StackOption = "dev",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,

@@ -40,15 +40,22 @@ def inventory(stack: Stack) -> Inventory:
     Raises:
         LabError: there is none.
     """
-    kept, state = _file(stack.paths), stack.paths.state
+    file, state = _file(stack.paths), stack.paths.state
     # A state that rests elsewhere cannot be compared: the engine is asked.
-    if kept.exists() and state.exists() and kept.stat().st_mtime >= state.stat().st_mtime:
-        try:
-            return Inventory.model_validate_json(kept.read_text(encoding="utf-8"))
-        except ValueError:
-            # Of an older version of the lab, or damaged: the engine knows better.
-            kept.unlink()
+    if file.exists() and state.exists() and file.stat().st_mtime >= state.stat().st_mtime:
+        if found := kept(stack.paths):
+            return found
+        # Of an older version of the lab, or damaged: the engine knows better.
+        file.unlink()
     return remember(stack, stack.outputs(secrets_too=True) if stack.exists() else {})
+
+
+def kept(paths: StackPaths) -> Inventory | None:
+    """The inventory as it was kept last, however old; ``None`` if there is none that can be read."""
+    try:
+        return Inventory.model_validate_json(_file(paths).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _file(paths: StackPaths) -> Path:

@@ -16,7 +16,7 @@ from lab.operate.recording import Band, Event, Request
 from lab.operate.running import RunningLab
 from lab.operate.status import row
 from lab.topology import Role, Topology
-from tests.operate.conftest import inventory_of
+from tests.conftest import inventory_of
 
 pytestmark = pytest.mark.asyncio
 

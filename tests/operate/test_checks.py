@@ -16,7 +16,7 @@ from lab.operate.guests import Guests, UnreachableError
 from lab.operate.outputs import ipvs_table
 from lab.operate.recording import Request
 from lab.topology import Role, Topology
-from tests.operate.conftest import inventory_of
+from tests.conftest import inventory_of
 
 TABLE = "TCP  192.168.1.20:80 rr persistent 7200\n" + "".join(
     f"  -> 192.168.1.{last}:80 Route 1 0 0\n" for last in (50, 51, 52)

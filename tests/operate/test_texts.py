@@ -12,7 +12,7 @@ from lab.operate.facts import Facts
 from lab.operate.guests import UnreachableError
 from lab.operate.status import remarks, row
 from lab.topology import Role, Topology
-from tests.operate.conftest import inventory_of
+from tests.conftest import inventory_of
 
 MAIL = """\
 @@lab-mail@@1795431888
