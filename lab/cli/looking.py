@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections import deque
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from lab.cli.common import (
     become,
     beside,
     environment_of,
+    err,
     existing,
     out,
     run,
@@ -39,6 +41,8 @@ from lab.topology import Role
 app = typer.Typer()
 
 _EVENTS_SHOWN = 8
+# Seconds between two paintings of what is known.
+_REFRESH = 0.25
 
 
 @app.command()
@@ -73,7 +77,9 @@ def show_status(
     if watch:
         run(_watch(lab))
         return
-    rows = run(status.of(lab))
+    # On a pipe it would be one more line to read past.
+    with err.status("asking the machines") if err.is_terminal else nullcontext():
+        rows = run(status.of(lab))
     if as_json:
         out.print_json(json.dumps({"machines": [row.as_json() for row in rows]}))
     else:
@@ -84,24 +90,26 @@ def show_status(
 
 async def _watch(lab: RunningLab) -> None:
     seen: deque[Event] = deque(maxlen=_EVENTS_SHOWN)
+    rows: dict[str, status.Row] = {}
 
     async def listen(guests: Guests, director: str) -> None:
         async for event in events.follow(guests, director, last=20):
             seen.append(event)
 
-    async with lab.guests(connect_timeout=status.PATIENCE) as guests:
-        listeners = [
-            asyncio.create_task(listen(guests, director.name)) for director in lab.inventory.directors
-        ]
-        try:
-            with Live(Text("asking the machines …"), console=out, auto_refresh=False) as live:
-                while True:
-                    rows = await status.look(guests)
-                    live.update(Group(_status_view(lab, rows), _event_view(seen)), refresh=True)
-                    await asyncio.sleep(1)
-        finally:
-            for listener in listeners:
-                listener.cancel()
+    def hear(row: status.Row) -> None:
+        rows[row.name] = row
+
+    def view() -> Group:
+        return Group(_status_view(lab, list(rows.values())), _event_view(seen))
+
+    async with lab.guests(connect_timeout=status.PATIENCE) as guests, asyncio.TaskGroup() as group:
+        for director in lab.inventory.directors:
+            group.create_task(listen(guests, director.name))
+        group.create_task(status.follow(guests, hear))
+        with Live(console=out, get_renderable=view, auto_refresh=False) as live:
+            while True:
+                live.refresh()
+                await asyncio.sleep(_REFRESH)
 
 
 def _event_view(seen: deque[Event]) -> Group:
@@ -114,12 +122,18 @@ def _event_view(seen: deque[Event]) -> Group:
 
 
 def _status_view(lab: RunningLab, rows: list[status.Row]) -> Group:
+    """What the machines said; those that have not said anything yet are shown as being asked."""
+    told = {row.name: row for row in rows}
     machines = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("machine", "address", "service", "VRRP", "VIP", "up"):
         machines.add_column(title)
-    for row in rows:
-        machines.add_row(*_cells(row))
-    notes = [Text(f"! {remark}", style="bold red") for remark in status.remarks(lab.inventory, rows)]
+    for machine in lab.inventory.machines:
+        if machine.name in told:
+            machines.add_row(*_cells(told[machine.name]))
+        else:
+            machines.add_row(machine.name, machine.address, Text("asking …", style="dim"))
+    remarks = status.remarks(lab.inventory, rows) if len(rows) == len(lab.inventory.machines) else []
+    notes = [Text(f"! {remark}", style="bold red") for remark in remarks]
     for row in rows:
         if not row.reachable:
             notes.append(Text(f"! {row.name} cannot be reached: {row.why_not}", style="bold red"))
@@ -150,8 +164,9 @@ def _ipvs_view(lab: RunningLab, rows: list[status.Row]) -> Table:
     table.add_column("IPVS: weight active/ended")
     for server in servers:
         table.add_column(server.name)
-    for row in rows:
-        if row.role is Role.DIRECTOR:
+    told = {row.name: row for row in rows}
+    for director in lab.inventory.directors:
+        if row := told.get(director.name):
             entries = {entry.address: entry for entry in row.servers}
             table.add_row(row.name, *(_entry(entries.get(server.address)) for server in servers))
     return table

@@ -1,6 +1,7 @@
 """How the lab is doing: one row for each machine."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from lab.topology import Role
 
 # Seconds for one machine; emulated ones are slow at making connections.
 PATIENCE = 15.0
+# Seconds between an answer and the next question.
+_AGAIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,33 @@ class Row:
 
 async def look(guests: Guests) -> list[Row]:
     """Ask all machines side by side; a dead one holds up nobody for longer than `PATIENCE`."""
+    return await asyncio.gather(*(one(guests, machine) for machine in guests.inventory.machines))
 
-    async def ask(name: str) -> Facts:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await telling.ask(guests, guests.inventory.machine(name))
-        except TimeoutError:
-            raise UnreachableError(name, f"no answer within {PATIENCE:g} s") from None
 
-    told = await guests.on_each([machine.name for machine in guests.inventory.machines], ask)
-    return [row(guests.inventory, machine, told[machine.name]) for machine in guests.inventory.machines]
+async def one(guests: Guests, machine: InventoryMachine) -> Row:
+    """Ask one machine; if it says nothing within `PATIENCE`, its row says so."""
+    told: Facts | LabError
+    try:
+        async with asyncio.timeout(PATIENCE):
+            told = await telling.ask(guests, machine)
+    except TimeoutError:
+        told = UnreachableError(machine.name, f"no answer within {PATIENCE:g} s")
+    except LabError as error:
+        told = error
+    return row(guests.inventory, machine, told)
+
+
+async def follow(guests: Guests, heard: Callable[[Row], None]) -> None:
+    """Ask every machine again and again, each at its own pace, without end; ``heard`` gets what it says."""
+
+    async def ask(machine: InventoryMachine) -> None:
+        while True:
+            heard(await one(guests, machine))
+            await asyncio.sleep(_AGAIN)
+
+    async with asyncio.TaskGroup() as group:
+        for machine in guests.inventory.machines:
+            group.create_task(ask(machine))
 
 
 async def of(lab: RunningLab) -> list[Row]:
