@@ -450,7 +450,8 @@ def test_what_was_unpacked_when_it_was_stopped_is_removed(made: Path, home: Path
     own.write_text('#!/bin/sh\n: > "$HOME/asked"\nexec sleep 60\n')
     own.chmod(0o755)
     running = subprocess.Popen(
-        [sys.executable, tree / "toolchain" / "unpack.py", made],
+        # Where tests run in the background, Ctrl-C may be switched off for all that is started there.
+        ["env", "--default-signal=INT", sys.executable, tree / "toolchain" / "unpack.py", made],
         env={"HOME": str(home), "PATH": SYSTEM_PATH},
         stderr=subprocess.PIPE,
         text=True,
