@@ -58,6 +58,14 @@ def recorded(deployment: dict[str, Any]) -> Belongings:
     )
 
 
+def recorded_uri(deployment: dict[str, Any]) -> str | None:
+    """The hypervisor that the engine built the stack on; ``None`` if it built nothing."""
+    for resource in deployment.get("resources", []):
+        if resource["type"] == "pulumi:providers:libvirt":
+            return str(resource.get("inputs", {}).get("uri", "")) or None
+    return None
+
+
 def present(virsh: Virsh, stack: str) -> Belongings:
     """What the hypervisor has under the names of ``stack``."""
     owner = Names(stack)

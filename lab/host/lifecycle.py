@@ -108,6 +108,7 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
             say("an earlier run was killed: its lock is removed")
         stack.create()
         deployment = stack.deployment()
+        _refuse_moving(deployment, settings, paths)
         if not _image_is_chosen(deployment):
             # The program would fetch it as a step of its own; here there is a progress bar.
             guest = image.ensure_image(
@@ -207,6 +208,16 @@ def _console_words(
         # Without the escape sequences and the carriage returns of a terminal.
         plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x09\x0b-\x1f]", "", text)
         yield from (f"        {line}\n" for line in plain.splitlines()[-6:])
+
+
+def _refuse_moving(deployment: dict[str, Any], settings: Settings, paths: StackPaths) -> None:
+    """Refuse another hypervisor for a lab that stands: it would be left behind where it is."""
+    uri = leftovers.recorded_uri(deployment)
+    if uri and uri != settings.libvirt_uri:
+        raise LabError(
+            f"lvs-dr-lab:libvirt_uri = {settings.libvirt_uri}: stack {paths.stack} was built on {uri}.\n"
+            "    `make down` removes it there; then `make up` builds it anew."
+        )
 
 
 def _image_is_chosen(deployment: dict[str, Any]) -> bool:

@@ -76,6 +76,14 @@ def test_what_is_recorded_is_read_from_the_engines_state() -> None:
     assert not leftovers.recorded({})
 
 
+def test_the_hypervisor_of_a_stack_is_read_from_the_engines_state() -> None:
+    provider = {"type": "pulumi:providers:libvirt", "inputs": {"uri": "qemu:///system"}}
+    assert (
+        leftovers.recorded_uri({"resources": [{"type": "pulumi:pulumi:Stack"}, provider]}) == "qemu:///system"
+    )
+    assert leftovers.recorded_uri(RECORD) is leftovers.recorded_uri({}) is None
+
+
 def test_what_is_present_is_what_carries_the_stacks_name(virsh: FakeVirsh) -> None:
     found = leftovers.present(virsh, "dev")
     assert found == leftovers.recorded(RECORD)
