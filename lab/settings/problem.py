@@ -6,7 +6,9 @@ from lab import PROJECT
 from lab.errors import LabError
 
 NAMESPACE = PROJECT
+# Characters of a value and of a rule.
 _LONGEST = 80
+_LONGEST_RULE = 240
 
 
 class Problem(NamedTuple):
@@ -18,10 +20,17 @@ class Problem(NamedTuple):
     remedy: str
 
     def __str__(self) -> str:
-        shown = "(not shown)" if self.key == "auth_pass" else str(self.value)
-        if len(shown) > _LONGEST:
-            shown = shown[: _LONGEST - 3] + "..."
-        return f"{NAMESPACE}:{self.key} = {shown}: {self.rule}\n    {self.remedy}"
+        value = "(not shown)" if self.key == "auth_pass" else _shown(str(self.value), _LONGEST)
+        # A library's own words for what is wrong may have the value in them once more.
+        return f"{NAMESPACE}:{self.key} = {value}: {_shown(self.rule, _LONGEST_RULE)}\n    {self.remedy}"
+
+
+def _shown(text: str, longest: int) -> str:
+    """``text`` cut short, and what would move a terminal's cursor or turn its letters round written out."""
+    plain = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
+    return plain if len(plain) <= longest else plain[: longest - 3] + "..."
 
 
 class SettingsError(LabError):
