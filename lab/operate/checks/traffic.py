@@ -9,7 +9,7 @@ from lab.inventory import Inventory
 from lab.operate import outputs
 from lab.operate.checks.base import Examination, Look, Outcome, Verdict
 from lab.operate.recording import Request
-from lab.operate.sources import borrow, fresh_sources
+from lab.operate.sources import newcomers
 from lab.operate.traffic import ask_one_by_one
 
 # Requests of one experiment at most: an emulated client needs some 50 ms for each.
@@ -46,20 +46,12 @@ async def experiment(examination: Examination) -> Experiment:
         who = " and ".join(holder.name for holder in holders) or "no director"
         return Experiment((), None, why_not=f"{who} holds the VIP")
     master = holders[0].name
-    listed = await examination.run(master, "ipvsadm -Lcn")
-    pinned = outputs.pinned_sources(listed.stdout) if inventory.persistence_timeout else {}
     wanted = sources_needed(inventory)
-    sources = fresh_sources(inventory, pinned, wanted)
+    sources = await newcomers(examination.guests, wanted, directors=[master])
     if len(sources) < wanted:
         return Experiment(
-            (),
-            master,
-            why_not=(
-                f"all but {len(sources)} addresses of the segment are pinned by persistence; "
-                f"restarting keepalived does not free them, {inventory.persistence_timeout} s of patience do"
-            ),
+            (), master, why_not=f"only {len(sources)} of the client's addresses are unknown to {master}"
         )
-    await borrow(examination.guests, sources)
     before = await _counted(examination, master)
     # In another order the second time: by turns alone nobody comes to the same server again.
     twice = [*sources, *sources[1:], sources[0]]

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +15,7 @@ from lab.operate.drills.base import Drill, count_bound
 from lab.operate.drills.stage import Stage
 from lab.operate.faults import Fault, conf_edited, service_stopped, sysctls
 from lab.operate.recording import Bound, Request
-from lab.operate.sources import borrow, fresh_sources
+from lab.operate.sources import borrow, fresh_sources, pinned
 from lab.operate.traffic import ask_one_by_one
 
 _IPVS = "kernel: net/netfilter/ipvs"
@@ -112,9 +113,7 @@ class Persistence(Drill):
         await stage.hush()
         one = await ask_one_by_one(stage.guests, [stage.sources[0]], count)
         stage.take(one)
-        used = await _pinned(stage)
-        fresh = fresh_sources(stage.inventory, used | set(stage.sources), count)
-        await borrow(stage.guests, fresh)
+        fresh = await _strangers(stage, count)
         many = await ask_one_by_one(stage.guests, fresh, len(fresh))
         stage.take(many)
         await stage.inject(
@@ -127,7 +126,11 @@ class Persistence(Drill):
         )
         await stage.until_asked(lambda: _persistent(stage, 0), 15)
         # A template that exists goes on binding its client, so the client is one that has none.
-        newcomer = fresh_sources(stage.inventory, await _pinned(stage) | set(fresh) | set(stage.sources), 1)
+        newcomer = fresh_sources(
+            stage.inventory,
+            await pinned(stage.guests, stage.master.name) | set(fresh) | set(stage.sources),
+            1,
+        )
         await borrow(stage.guests, newcomer)
         free = await ask_one_by_one(stage.guests, newcomer, count)
         stage.take(free)
@@ -172,7 +175,9 @@ class Schedulers(Drill):
         await stage.hush()
         weights = {server.name: 3 if place == 0 else 1 for place, server in enumerate(stage.servers)}
         total = sum(weights.values())
-        source = fresh_sources(stage.inventory, await _pinned(stage) | set(stage.sources), 1)
+        source = fresh_sources(
+            stage.inventory, await pinned(stage.guests, stage.master.name) | set(stage.sources), 1
+        )
         await borrow(stage.guests, source)
 
         async def asked(algorithm: str, count: int) -> Counter[str | None]:
@@ -538,8 +543,12 @@ def _only_rr(inventory: Inventory) -> str | None:
     return None if inventory.lb_algo == "rr" else "it needs the scheduler rr (lvs-dr-lab:lb_algo)"
 
 
-async def _pinned(stage: Stage) -> set[str]:
-    return set(outputs.pinned_sources(await stage.run(stage.master.name, "ipvsadm -Lcn")))
+async def _strangers(stage: Stage, count: int, besides: Sequence[str] = ()) -> list[str]:
+    """Client addresses that neither the master nor the probe knows."""
+    known = await pinned(stage.guests, stage.master.name)
+    found = fresh_sources(stage.inventory, known.union(stage.sources, besides), count)
+    await borrow(stage.guests, found)
+    return found
 
 
 async def _persistent(stage: Stage, seconds: int) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lab.errors import LabError
-from lab.operate import outputs
 from lab.operate.drills.base import Drill
 from lab.operate.drills.live import LiveDrill, Teller
 from lab.operate.drills.stage import Stage
@@ -18,12 +17,14 @@ from lab.operate.guests import Guests
 from lab.operate.recording import Band, Event, Measure, Recording, Request
 from lab.operate.repair import make_whole, refuse_unhealthy
 from lab.operate.running import RunningLab
-from lab.operate.sources import borrow, fresh_sources
+from lab.operate.sources import newcomers
 from lab.say import Say
 from lab.topology import Role
 
 # Client addresses that take turns: three for each of three servers.
 _SOURCES = 9
+# Unknown addresses that a drill may need besides.
+_SPARE = 30
 # Seconds of undisturbed traffic before a drill begins and after it ended.
 _WARM_UP = 1.5
 
@@ -177,15 +178,10 @@ async def restore(lab: RunningLab, say: Say) -> str | None:
 async def _sources(guests: Guests) -> Sequence[str]:
     """Client addresses that no persistence template binds, if enough are left of those; else its own."""
     inventory = guests.inventory
-    pinned: set[str] = set()
-    if inventory.persistence_timeout:
-        for director in inventory.directors:
-            listed = await guests.run(director.name, "ipvsadm -Lcn")
-            pinned |= set(outputs.pinned_sources(listed.stdout))
-    sources = fresh_sources(inventory, pinned, _SOURCES)
+    directors = [director.name for director in inventory.directors]
+    sources = await newcomers(guests, _SOURCES, directors=directors, spare=_SPARE)
     if len(sources) < min(_SOURCES, len(inventory.real_servers)):
-        sources = list(inventory.client_addresses[:_SOURCES])
-    await borrow(guests, sources)
+        return inventory.client_addresses[:_SOURCES]
     return sources
 
 
