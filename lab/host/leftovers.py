@@ -5,7 +5,7 @@ things that it never wrote down. The provider stumbles over both: this module se
 the engine runs, and clears what is left after it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,6 +168,17 @@ def remove(virsh: Virsh, stack: str, belongings: Belongings) -> None:
     for name in sorted(belongings.networks):
         _quietly(virsh, "net-destroy", name)
         _quietly(virsh, "net-undefine", name)
+
+
+def discard(virsh: Virsh, stack: str, domains: Collection[str]) -> None:
+    """Remove machines with the disks they run on, so that the engine builds them anew."""
+    disks = {
+        Path(words[-1]).name
+        for domain in domains
+        for line in virsh("domblklist", domain).splitlines()
+        if (words := line.split())[:1] == ["vda"]
+    }
+    remove(virsh, stack, Belongings(frozenset(domains), volumes=frozenset(disks)))
 
 
 def _quietly(virsh: Virsh, *arguments: str) -> None:

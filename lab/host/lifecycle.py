@@ -22,6 +22,9 @@ from lab.inventory import Inventory
 from lab.say import Say
 from lab.settings import Settings, load, stack_values
 
+# Seconds until a machine that was switched on answers, when all are switched on at once.
+_BOOTED = {"kvm": 90, "qemu": 300}
+
 Progress = Callable[[int, int | None], None]
 
 
@@ -121,6 +124,10 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
             if refresh:
                 _look_again(stack, say)
             story = stack.apply(say, "up")
+            inventory = recall.remember(stack, stack.outputs(secrets_too=True))
+            if refresh or story.built:
+                say("waiting until every machine answers")
+                inventory = _settle(stack, inventory, settings, virsh, say)
         except LabError as error:
             silent = "".join(_console_words(stack, topology, settings, str(error)))
             raise LabError(
@@ -128,14 +135,12 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
                 "    What was built stays. Mend the cause and run `make up` again, or `make down`."
             ) from None
         clock.lap("up")
-        outputs = stack.outputs(secrets_too=True)
-        inventory = recall.remember(stack, outputs)
         if sandbox:
             sandbox.give_back(paths.backend, paths.pulumi_home)
         # Only now is the engine's state this user's to read.
-        standing.note(paths, settings, engine, outputs["image"])
+        standing.note(paths, settings, engine, inventory.image)
         clock.lap("access")
-        return Up(stack, inventory, outputs["image"], story.summary(), clock.laps)
+        return Up(stack, inventory, inventory.image, story.summary(), clock.laps)
 
 
 class _Clock:
@@ -185,6 +190,37 @@ def _look_again(stack: Stack, say: Say) -> None:
     """Bring the state to what exists."""
     say("looking at what is still there")
     stack.apply(say, "refresh", "--clear-pending-creates")
+
+
+def _settle(
+    stack: Stack, inventory: Inventory, settings: Settings, virsh: leftovers.Virsh, say: Say
+) -> Inventory:
+    """See that every machine answers; build those anew that were there already and do not.
+
+    A machine that was only switched on passes no readiness gate, and one whose computer lost its power may
+    have lost what it had written.
+    """
+    within = min(settings.boot_timeout, _BOOTED[doctor.accelerator(settings.virtualization)])
+    if silent := _silent(stack, within):
+        say(f"{', '.join(silent)}: no answer {within} s after being switched on; building anew")
+        domains = {machine.name: machine.domain for machine in inventory.machines}
+        leftovers.discard(virsh, stack.name, [domains[name] for name in silent])
+        _look_again(stack, say)
+        stack.apply(say, "up")
+        inventory = recall.remember(stack, stack.outputs(secrets_too=True))
+        if silent := _silent(stack, within):
+            raise LabError(f"{', '.join(silent)} cannot be reached by SSH, though built anew.")
+    return inventory
+
+
+def _silent(stack: Stack, within: float) -> list[str]:
+    """Machines that cannot be reached; the clocks of the others are right then."""
+    done = stack.run(
+        ["python", "-m", "lab.operate.settle", stack.name, str(within)], check=False, capture_output=True
+    )
+    if done.returncode != 0:
+        raise LabError(done.stderr.strip() or "the look at the machines failed without a word")
+    return done.stdout.split()
 
 
 def _console_words(

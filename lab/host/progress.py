@@ -80,6 +80,11 @@ class Story:
             self._heard.add(message)
             self.say(message.removeprefix("warning: "))
 
+    @property
+    def built(self) -> bool:
+        """Whether anything was made, a machine perhaps."""
+        return any(self.changes[kind] for kind in ("create", "replace"))
+
     def summary(self) -> str:
         """What changed, in a few words."""
         changed = {kind: count for kind, count in self.changes.items() if kind != _UNCHANGED and count}

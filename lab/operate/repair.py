@@ -55,7 +55,7 @@ async def repair(lab: RunningLab, guests: Guests, say: Say) -> list[Result]:
         LabError: a machine cannot be brought back; names it.
     """
     await asyncio.gather(*(_power(lab, guests, machine, say) for machine in lab.inventory.machines))
-    await asyncio.gather(*(_right_clock(guests, machine) for machine in lab.inventory.machines))
+    await asyncio.gather(*(right_clock(guests, machine.name) for machine in lab.inventory.machines))
     done = await guests.on_each(
         [machine.name for machine in lab.inventory.machines],
         lambda name: _run_on(guests, name, _tidying(lab.inventory, name) + _PUSH),
@@ -124,12 +124,17 @@ async def _power(lab: RunningLab, guests: Guests, machine: InventoryMachine, say
     await lab.virsh("domif-setlink", machine.domain, machine.mac, "up")
 
 
-async def _right_clock(guests: Guests, machine: InventoryMachine) -> None:
-    ahead, doubt = await guests.clock_ahead(machine.name, CLOCK_LIMIT)
-    if abs(ahead) - doubt > CLOCK_LIMIT:
-        # It was paused, and knows nobody who could tell it the time. By how much, not to when: the command
-        # may be slow to arrive.
-        await guests.run(machine.name, f"date -s @$(( $(date +%s) - {round(ahead)} )) > /dev/null")
+async def right_clock(guests: Guests, machine: str) -> None:
+    """Set a machine's clock by this computer's, if it is off by more than the doubt about it.
+
+    Raises:
+        LabError: the machine cannot be reached.
+    """
+    ahead, doubt = await guests.clock_ahead(machine, CLOCK_LIMIT / 4)
+    if abs(ahead) > doubt + CLOCK_LIMIT / 4:
+        # By how much, not to when: the command may be slow to arrive.
+        right = f"awk -v now=$EPOCHREALTIME 'BEGIN {{ printf \"%.3f\", now - {ahead:.3f} }}'"
+        await guests.run(machine, f"date -s @$({right}) > /dev/null")
 
 
 def _tidying(inventory: Inventory, machine: str) -> str:

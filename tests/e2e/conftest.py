@@ -15,6 +15,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(line)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First whatever needs the one lab, then what takes it away, then what builds labs of its own."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("ends_the_lab"):
+        return 1
+    return 0 if "lab" in getattr(item, "fixturenames", ()) else 2
+
+
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TheLab]:
     """The tutorial's lab, built once per run by `lab up`; the tests leave it as they found it.

@@ -71,7 +71,9 @@ class FakeVirsh:
 
     def _domblklist(self, name: str) -> str:
         self._known(self.domains, name)
-        return "".join(f" vda  {disk}\n" for disk in self.disks.get(name, ()))
+        return "".join(
+            f" vd{letter}  {disk}\n" for letter, disk in zip("ab", self.disks.get(name, ()), strict=False)
+        )
 
     def _net_list(self, *options: str) -> str:
         return self._names(self.networks, options)

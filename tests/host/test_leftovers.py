@@ -158,6 +158,13 @@ def test_a_machine_that_was_undefined_is_looked_at_again(virsh: FakeVirsh) -> No
     assert virsh.changes == []
 
 
+def test_a_machine_is_discarded_with_the_disk_it_runs_on_and_nothing_else(virsh: FakeVirsh) -> None:
+    before = set(virsh.domains)
+    leftovers.discard(virsh, "dev", [BACKUP])
+    assert before - set(virsh.domains) == {BACKUP}
+    assert VOLUMES - virsh.pools[PREFIX].volumes == {"backup-1.qcow2"}
+
+
 def test_a_machine_whose_disk_is_gone_is_removed_and_looked_at_again(virsh: FakeVirsh) -> None:
     virsh.pools[PREFIX].volumes.remove("backup-1.qcow2")
     refresh, said = mend(virsh)

@@ -1,0 +1,62 @@
+"""The last word of a build: every machine answers, and their clocks agree.
+
+``python -m lab.operate.settle STACK SECONDS``, beside the machines, prints the names of those that do not
+answer.
+"""
+
+import asyncio
+import sys
+
+from lab.errors import LabError
+from lab.host import recall
+from lab.host.paths import StackPaths, project_dir
+from lab.operate.access import Access
+from lab.operate.guests import Guests
+from lab.operate.repair import right_clock
+from lab.operate.running import RunningLab
+
+# Seconds between two knocks at a machine that still boots.
+_KNOCK = 2.0
+
+
+async def settle(lab: RunningLab, within: float) -> list[str]:
+    """Wait for every machine, set the clock of each, and return the names of those that stay silent.
+
+    A guest takes the time from its clock chip, which knows whole seconds only, early in a boot that may be
+    slow; nobody on the segment could tell it better.
+
+    Args:
+        lab: where.
+        within: seconds that a machine may take to boot.
+    """
+    async with lab.guests() as guests:
+        names = [machine.name for machine in lab.inventory.machines]
+        done = await guests.on_each(names, lambda name: _settled(guests, name, within))
+    return [name for name, found in done.items() if isinstance(found, LabError)]
+
+
+async def _settled(guests: Guests, machine: str, within: float) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within
+    while True:
+        try:
+            await right_clock(guests, machine)
+        except LabError:
+            if loop.time() > deadline:
+                raise
+            guests.forget(machine)
+            await asyncio.sleep(_KNOCK)
+        else:
+            return
+
+
+def main(stack: str, within: float) -> None:
+    """Settle the lab of ``stack``."""
+    paths = StackPaths(project_dir(), stack)
+    if inventory := recall.kept(paths):
+        lab = RunningLab(inventory, Access(paths.stack_dir / "ssh"), paths.stack_dir)
+        sys.stdout.write(" ".join(asyncio.run(settle(lab, within))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))
