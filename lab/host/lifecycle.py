@@ -16,6 +16,7 @@ from lab.errors import LabError
 from lab.host import doctor, hypervisor, image, leftovers, packages, recall, standing, whereabouts
 from lab.host.engine import Engine, ensure_engine
 from lab.host.paths import StackPaths, cache_dir
+from lab.host.progress import Story
 from lab.host.sandbox import Sandbox
 from lab.host.stack import Stack, private_dir
 from lab.inventory import Inventory
@@ -127,7 +128,7 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
             inventory = recall.remember(stack, stack.outputs(secrets_too=True))
             if refresh or story.built:
                 say("waiting until every machine answers")
-                inventory = _settle(stack, inventory, settings, virsh, say)
+                inventory = _settle(stack, inventory, settings, virsh, story)
         except LabError as error:
             silent = "".join(_console_words(stack, topology, settings, str(error)))
             raise LabError(
@@ -193,7 +194,7 @@ def _look_again(stack: Stack, say: Say) -> None:
 
 
 def _settle(
-    stack: Stack, inventory: Inventory, settings: Settings, virsh: leftovers.Virsh, say: Say
+    stack: Stack, inventory: Inventory, settings: Settings, virsh: leftovers.Virsh, story: Story
 ) -> Inventory:
     """See that every machine answers; build those anew that were there already and do not.
 
@@ -202,11 +203,11 @@ def _settle(
     """
     within = min(settings.boot_timeout, _BOOTED[doctor.accelerator(settings.virtualization)])
     if silent := _silent(stack, within):
-        say(f"{', '.join(silent)}: no answer {within} s after being switched on; building anew")
+        story.say(f"{', '.join(silent)}: no answer {within} s after being switched on; building anew")
         domains = {machine.name: machine.domain for machine in inventory.machines}
         leftovers.discard(virsh, stack.name, [domains[name] for name in silent])
-        _look_again(stack, say)
-        stack.apply(say, "up")
+        _look_again(stack, story.say)
+        story.changes.update(stack.apply(story.say, "up").changes)
         inventory = recall.remember(stack, stack.outputs(secrets_too=True))
         if silent := _silent(stack, within):
             raise LabError(f"{', '.join(silent)} cannot be reached by SSH, though built anew.")
