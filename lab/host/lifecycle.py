@@ -23,9 +23,6 @@ from lab.inventory import Inventory
 from lab.say import Say
 from lab.settings import Settings, load, stack_values
 
-# Seconds until a machine that was switched on answers, when all are switched on at once.
-_BOOTED = {"kvm": 90, "qemu": 300}
-
 Progress = Callable[[int, int | None], None]
 
 
@@ -128,7 +125,7 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
             inventory = recall.remember(stack, stack.outputs(secrets_too=True))
             if refresh or story.built:
                 say("waiting until every machine answers")
-                inventory = _settle(stack, inventory, settings, virsh, story)
+                inventory = _settle(stack, inventory, virsh, story)
         except LabError as error:
             silent = "".join(_console_words(stack, topology, settings, str(error)))
             raise LabError(
@@ -193,32 +190,27 @@ def _look_again(stack: Stack, say: Say) -> None:
     stack.apply(say, "refresh", "--clear-pending-creates")
 
 
-def _settle(
-    stack: Stack, inventory: Inventory, settings: Settings, virsh: leftovers.Virsh, story: Story
-) -> Inventory:
+def _settle(stack: Stack, inventory: Inventory, virsh: leftovers.Virsh, story: Story) -> Inventory:
     """See that every machine answers; build those anew that were there already and do not.
 
     A machine that was only switched on passes no readiness gate, and one whose computer lost its power may
     have lost what it had written.
     """
-    within = min(settings.boot_timeout, _BOOTED[doctor.accelerator(settings.virtualization)])
-    if silent := _silent(stack, within):
-        story.say(f"{', '.join(silent)}: no answer {within} s after being switched on; building anew")
+    if silent := _silent(stack):
+        story.say(f"{', '.join(silent)}: no answer after being switched on; building anew")
         domains = {machine.name: machine.domain for machine in inventory.machines}
         leftovers.discard(virsh, stack.name, [domains[name] for name in silent])
         _look_again(stack, story.say)
         story.changes.update(stack.apply(story.say, "up").changes)
         inventory = recall.remember(stack, stack.outputs(secrets_too=True))
-        if silent := _silent(stack, within):
+        if silent := _silent(stack):
             raise LabError(f"{', '.join(silent)} cannot be reached by SSH, though built anew.")
     return inventory
 
 
-def _silent(stack: Stack, within: float) -> list[str]:
+def _silent(stack: Stack) -> list[str]:
     """Machines that cannot be reached; the clocks of the others are right then."""
-    done = stack.run(
-        ["python", "-m", "lab.operate.settle", stack.name, str(within)], check=False, capture_output=True
-    )
+    done = stack.run(["python", "-m", "lab.operate.settle", stack.name], check=False, capture_output=True)
     if done.returncode != 0:
         raise LabError(done.stderr.strip() or "the look at the machines failed without a word")
     return done.stdout.split()

@@ -1,7 +1,6 @@
 """The last word of a build: every machine answers, and their clocks agree.
 
-``python -m lab.operate.settle STACK SECONDS``, beside the machines, prints the names of those that do not
-answer.
+``python -m lab.operate.settle STACK``, beside the machines, prints the names of those that do not answer.
 """
 
 import asyncio
@@ -17,21 +16,27 @@ from lab.operate.running import RunningLab
 
 # Seconds between two knocks at a machine that still boots.
 _KNOCK = 2.0
+# Seconds that a boot may take, and that each machine adds that boots beside it (they share processors).
+_BOOT = 60
+_BOOT_BESIDE = 40
 
 
-async def settle(lab: RunningLab, within: float) -> list[str]:
+async def settle(lab: RunningLab) -> list[str]:
     """Wait for every machine, set the clock of each, and return the names of those that stay silent.
 
     A guest takes the time from its clock chip, which knows whole seconds only, early in a boot that may be
     slow; nobody on the segment could tell it better.
-
-    Args:
-        lab: where.
-        within: seconds that a machine may take to boot.
     """
     async with lab.guests() as guests:
         names = [machine.name for machine in lab.inventory.machines]
-        done = await guests.on_each(names, lambda name: _settled(guests, name, within))
+        silent = await _without_answer(guests, names, 0)
+        if not silent:
+            return []
+        return await _without_answer(guests, silent, _BOOT + _BOOT_BESIDE * len(silent))
+
+
+async def _without_answer(guests: Guests, machines: list[str], within: float) -> list[str]:
+    done = await guests.on_each(machines, lambda name: _settled(guests, name, within))
     return [name for name, found in done.items() if isinstance(found, LabError)]
 
 
@@ -50,13 +55,13 @@ async def _settled(guests: Guests, machine: str, within: float) -> None:
             return
 
 
-def main(stack: str, within: float) -> None:
+def main(stack: str) -> None:
     """Settle the lab of ``stack``."""
     paths = StackPaths(project_dir(), stack)
     if inventory := recall.kept(paths):
         lab = RunningLab(inventory, Access(paths.stack_dir / "ssh"), paths.stack_dir)
-        sys.stdout.write(" ".join(asyncio.run(settle(lab, within))))
+        sys.stdout.write(" ".join(asyncio.run(settle(lab))))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1])
