@@ -1,8 +1,10 @@
 """The outputs of a stack as the tools need them, kept beside it so that a command need not ask the engine."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+from lab import versions
 from lab.errors import LabError
 from lab.host.paths import StackPaths
 from lab.host.stack import Stack, write_private
@@ -30,6 +32,9 @@ def remember(stack: Stack, outputs: dict[str, Any]) -> Inventory:
             "    `make up` brings it to this one, `make down` removes it."
         ) from None
     Access(stack.paths.stack_dir / "ssh").write(found, outputs["ssh_private_key"])
+    write_private(
+        stack.paths.stack_dir / versions.FILE, json.dumps(outputs.get("versions", {}), indent=1) + "\n"
+    )
     write_private(_file(stack.paths), found.model_dump_json() + "\n")
     return found
 

@@ -1,7 +1,6 @@
 """One archive with everything that helps to understand a lab from afar, and nothing secret."""
 
 import io
-import json
 import re
 import tarfile
 import time
@@ -51,12 +50,12 @@ def masked(text: str) -> str:
     )
 
 
-async def collect(guests: Guests, versions: dict[str, str], file: Path) -> list[str]:
+async def collect(guests: Guests, versions: str, file: Path) -> list[str]:
     """Write the archive.
 
     Args:
         guests: how the machines are reached.
-        versions: of engine, plugins and image.
+        versions: of project, engine, plugins, image and packages, as JSON.
         file: the archive, ``.tar.gz``; it appears whole or not at all.
 
     Returns:
@@ -65,7 +64,7 @@ async def collect(guests: Guests, versions: dict[str, str], file: Path) -> list[
     inventory = guests.inventory
     parts = {
         "inventory.json": inventory.model_dump_json(indent=1),
-        "versions.json": json.dumps(versions, indent=1, sort_keys=True),
+        "versions.json": versions,
     }
     missing = []
 

@@ -5,9 +5,9 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib.metadata import version
 from pathlib import Path
 
+from lab import versions
 from lab.errors import LabError
 from lab.inventory import Inventory, InventoryMachine
 from lab.operate.access import Access
@@ -46,9 +46,10 @@ class RunningLab:
             known = [machine.name for machine in self.inventory.machines]
             raise LabError(unknown("machine", name, known)) from None
 
-    def versions(self) -> dict[str, str]:
-        """What the lab was made with, as far as it can be told from here."""
-        return {"lvs-dr-lab": version("lvs-dr-lab"), "image": self.inventory.image}
+    def versions(self) -> str:
+        """The output ``versions``, as JSON: what the lab was made of."""
+        file = self.directory / versions.FILE
+        return file.read_text(encoding="utf-8") if file.exists() else "{}\n"
 
     async def virsh(self, *arguments: str) -> str:
         """What the hypervisor answers.

@@ -14,6 +14,7 @@ from lab.provision.hypervisor import Hypervisor
 from lab.render import guest, pushes
 from lab.settings import Settings
 from lab.topology import Client, Director, Machine, RealServer, Role, Topology
+from lab.versions import Versions, versions
 
 _COMPONENTS = {
     Role.DIRECTOR: "Director",
@@ -42,6 +43,7 @@ class Guest(ComponentResource):
     ) -> None:
         super().__init__(f"lvs-dr-lab:index:{_COMPONENTS[machine.role]}", machine.name, None, opts)
         child = ResourceOptions(parent=self)
+        self.name = machine.name
         seed = delivery.seed_disk(machine, documents, seeds, child)
         self.domain = hypervisor.boot(machine, seed, after=after, opts=child)
         inside = ResourceOptions(parent=self, deleted_with=self.domain)
@@ -61,6 +63,7 @@ class Lab(ComponentResource):
     url: str
     image: Output[str]
     inventory: Output[dict[str, object]]
+    versions: Output[Versions]
     ssh_private_key: Output[str]
 
     def __init__(
@@ -124,6 +127,10 @@ class Lab(ComponentResource):
         }
         self.inventory = Output.all(self.image, Output.all(**public)).apply(
             lambda known: describe(topology, settings.libvirt_uri, known[1], image=known[0])
+        )
+        told = {one.name: one.ready.stdout for one in guests}
+        self.versions = Output.all(self.image, Output.all(**told)).apply(
+            lambda known: versions(known[0], known[1])
         )
         self.register_outputs({"vip": self.vip, "url": self.url})
 

@@ -4,6 +4,7 @@ Each is one self-contained ``sh`` script with its files inside, so that it can g
 input: nothing of it shows in a process list, and a preview shows what will change.
 """
 
+from lab.render.guest import PACKAGES
 from lab.render.templates import render
 from lab.topology import Client, Director, Machine, RealServer, Topology
 
@@ -69,5 +70,8 @@ def client_script(topology: Topology, client: Client) -> str:
 
 
 def ready_script(machine: Machine, timeout: int) -> str:
-    """Wait up to ``timeout`` seconds until cloud-init is done; fail with its log if it did badly."""
-    return render("ready.sh.j2", machine=machine, timeout=timeout)
+    """Wait up to ``timeout`` seconds until cloud-init is done; fail with its log if it did badly.
+
+    Prints a line for the kernel and for each package that the role is made of: its name and its version.
+    """
+    return render("ready.sh.j2", machine=machine, timeout=timeout, packages=PACKAGES[machine.role])

@@ -301,7 +301,13 @@ def test_the_archive_has_everything_and_no_password(lab: TheLab, tmp_path: Path)
     assert "virtual_router_id 21" in texts["master/keepalived.conf.txt"]
     assert "192.168.1.50:80" in texts["backup/ipvs.txt"]
     assert "arp_ignore = 1" in texts["server2/sysctl.txt"]
-    assert "Debian" in texts["versions.json"] or "Ubuntu" in texts["versions.json"]
+    told = json.loads(texts["versions.json"])
+    assert told == lab.output("versions")
+    assert told["image"] == lab.output("image")
+    assert told["pulumi-libvirt"] == "0.5.4"
+    for machine, package in {"master": "keepalived", "server3": "apache2", "client": "arping"}.items():
+        installed = lab.on(machine, f"dpkg-query -W -f '${{Version}}' {package}")
+        assert told["machines"][machine][package] == installed.strip()
     assert not [name for name, text in texts.items() if "Venezuel" in text or "PRIVATE KEY-----\n" in text]
 
 

@@ -132,6 +132,8 @@ class _Mocks(mocks.Mocks):
             outputs["stdout"] = pulumi.Output.secret(STACK_SECRET)
         elif args.name == "guest-image":
             outputs["stdout"] = json.dumps(IMAGE)
+        elif args.name.endswith("-ready"):
+            outputs["stdout"] = f"linux 6.1.0\n{args.name.removesuffix('-ready')}-package 1.2-3\n"
         # An id follows from the inputs, as with a real provider a rebuilt machine has another one.
         digest = hashlib.sha256(repr(sorted(outputs)).encode()).hexdigest()[:6]
         return f"{args.name}-id-{digest}", outputs

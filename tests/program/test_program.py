@@ -360,11 +360,15 @@ def test_one_director_and_nine_servers(run: Run) -> None:
 
 def test_the_outputs(tutorial_run: Recording) -> None:
     outputs = tutorial_run.outputs
-    assert set(outputs) == {"vip", "url", "image", "inventory", "ssh_private_key"}
+    assert set(outputs) == {"vip", "url", "image", "inventory", "versions", "ssh_private_key"}
     assert outputs["vip"] == "192.168.1.20"
     assert outputs["url"] == "http://192.168.1.20/"
     assert outputs["image"] == IMAGE["name"]
     assert outputs["ssh_private_key"] == Secret(derive(STACK_SECRET, "login").private)
+    assert outputs["versions"]["image"] == IMAGE["name"]
+    assert outputs["versions"]["pulumi-libvirt"] == "0.5.4"
+    assert outputs["versions"]["machines"]["backup"] == {"linux": "6.1.0", "backup-package": "1.2-3"}
+    assert set(outputs["versions"]["machines"]) == set(MACHINES)
     assert not isinstance(outputs["inventory"], Secret)
     assert {machine["name"] for machine in outputs["inventory"]["machines"]} == set(MACHINES)
     for machine in outputs["inventory"]["machines"]:

@@ -223,4 +223,6 @@ def test_waiting_for_a_machine_tells_how_its_boot_went(tutorial: Topology, tmp_p
     assert "Unable to locate package arping" in badly.stderr
     (root / "run/cloud-init/result.json").write_text('{"v1": {"errors": []}}\n', encoding="utf-8")
     well = run()
-    assert (well.returncode, well.stdout, well.stderr) == (0, "client: ready\n", "")
+    assert (well.returncode, well.stderr) == (0, "")
+    # This computer stands in for the guest: it has a kernel, and python3 at least.
+    assert {"linux", "python3"} <= {line.split()[0] for line in well.stdout.splitlines()}

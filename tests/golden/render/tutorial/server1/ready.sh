@@ -1,5 +1,5 @@
 # `cloud-init status --wait` returns early once one module has recorded an error, so wait for the file
-# that the last stage writes, and read the verdict afterwards.
+# that the last stage writes, and read the verdict afterwards. What it prints is the output `versions`.
 set -u
 main() {
 left=1800
@@ -14,7 +14,8 @@ until [ -e /var/lib/cloud/instance/boot-finished ]; do
     sleep 1
 done
 if grep -q '"errors": \[\]' /run/cloud-init/result.json; then
-    echo "server1: ready"
+    echo "linux $(uname -r)"
+    dpkg-query -W -f '${Package} ${Version}\n' cloud-init systemd apache2 </dev/null 2>/dev/null
     exit 0
 fi
 echo "server1: cloud-init finished with errors:" >&2
