@@ -170,9 +170,8 @@ class Sandbox:
                 say("starting the embedded hypervisor")
                 self._write_files()
                 self._start_holder()
-            self._start_libvirtd()
             self._start_outward(say)
-            self._wait_for_libvirt()
+            self._bring_up_libvirt()
 
     def running(self) -> bool:
         """Whether the namespaces exist."""
@@ -297,8 +296,10 @@ class Sandbox:
         if done.returncode != 0:
             raise LabError(f"libvirtd does not start: {_tail(self._log, self._libvirtd_log)}")
 
-    def _wait_for_libvirt(self) -> None:
+    def _bring_up_libvirt(self) -> None:
         def answers() -> bool:
+            # Again, while nothing answers: a libvirtd that was just killed passes for a running one at first.
+            self._start_libvirtd()
             return self._run(self._enter(["virsh", "-q", "-c", URI, "version"], "/")).returncode == 0
 
         if not _eventually(answers, _LIBVIRT_DEADLINE):

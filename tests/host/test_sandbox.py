@@ -172,8 +172,10 @@ def test_two_run_side_by_side_with_the_same_network(start: Callable[[], Sandbox]
 def test_a_killed_libvirtd_comes_back_and_finds_its_guests(start: Callable[[], Sandbox]) -> None:
     sandbox = start()
     start_network_and_guest(sandbox)
-    inside(sandbox, "sh", "-c", "kill -KILL $(cat /run/libvirt/libvirtd.pid)")
-    sandbox.ensure(pytest.fail)
+    # Again and again: whether it is still dying when it is looked at is a matter of luck.
+    for _ in range(10):
+        inside(sandbox, "sh", "-c", "kill -KILL $(cat /run/libvirt/libvirtd.pid)")
+        sandbox.ensure(pytest.fail)
     assert virsh(sandbox, "domstate", "guest") == "running"
 
 
