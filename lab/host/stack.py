@@ -61,6 +61,8 @@ class Stack:
                 write_private(self.paths.passphrase, secrets.token_urlsafe(24) + "\n")
             environment["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self.paths.passphrase)
         environment["LVS_DR_LAB_STACK"] = self.name
+        # Which one is selected is the last word of whoever used the checkout; another stack's, perhaps.
+        environment["PULUMI_STACK"] = self.name
         return environment
 
     def command(
