@@ -43,11 +43,11 @@ lint: setup-python
 	$(UV) run --quiet mypy toolchain/unpack.py
 
 # Everything, the real lab included: it builds one. Under emulation on two processors about an hour. First, on
-# all processors, what needs no lab; what measures the lab has the computer for itself.
+# all processors, what needs no lab; then what measures the lab, and beside it, standing back, what builds others.
 test: lint setup test-packages
 	@$(UV) sync --quiet --locked
 	$(UV) run --quiet pytest -m "not lab" -n auto $(PYTEST)
-	$(UV) run --quiet pytest -m lab --durations 40 $(PYTEST)
+	$(UV) run --quiet pytest -m lab -n 2 --dist loadgroup --durations 40 $(PYTEST)
 
 # What the tests need beyond the lab: judges such as keepalived itself. No daemon of theirs is started.
 .PHONY: test-packages
