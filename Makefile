@@ -10,7 +10,7 @@ export UV_OFFLINE := 1
 export LVS_DR_LAB_OFFLINE := 1
 endif
 
-.PHONY: up down shell setup bundle test lint reference
+.PHONY: up down shell setup bundle test lint bench reference
 
 up: setup-python
 	@$(RUN) lab up --stack $(STACK)
@@ -48,6 +48,11 @@ test: lint setup test-packages
 	@$(UV) sync --quiet --locked
 	$(UV) run --quiet pytest -m "not lab" -n auto $(PYTEST)
 	$(UV) run --quiet pytest -m lab -n 2 --dist loadgroup --durations 40 $(PYTEST)
+
+# Measures the lab beside its peer on this computer, which should do nothing else: an hour and a half by emulation.
+bench: setup-python
+	@$(UV) sync --quiet --locked
+	$(UV) run --quiet python -m bench $(BENCH)
 
 # What the tests need beyond the lab: judges such as keepalived itself. No daemon of theirs is started.
 .PHONY: test-packages

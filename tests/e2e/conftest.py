@@ -51,7 +51,7 @@ def _turn(item: pytest.Item) -> int:
 
 @pytest.fixture(autouse=True)
 def _stand_back(request: pytest.FixtureRequest) -> None:
-    """Leave the processors to the lab that is being measured beside: whoever is nicer than it gets what is left."""
+    """Leave the processors to the lab that is measured beside: who is nicer than it gets what is left."""
     if "PYTEST_XDIST_WORKER" in os.environ and _turn(request.node) == _OWN:
         os.nice(_NICE - os.nice(0))
 

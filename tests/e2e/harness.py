@@ -156,6 +156,22 @@ class TheLab:
         )
         return self.on("client", loop).split()
 
+    @contextmanager
+    def asked(self) -> Iterator[list[str]]:
+        """Have the client ask the VIP until the end, five minutes at most; the list has the answers then."""
+        seen: list[str] = []
+        self.on(
+            "client",
+            "rm -f /tmp/stop /tmp/seen; "
+            "nohup sh -c 'n=0; until [ -e /tmp/stop ] || [ $n -ge 3000 ]; do n=$((n+1)); "
+            "curl -s -m 5 --interface 192.168.1.105 http://192.168.1.20/ || echo FAILED; sleep 0.1; "
+            "done > /tmp/seen' >/dev/null 2>&1 &",
+        )
+        try:
+            yield seen
+        finally:
+            seen += self.on("client", "touch /tmp/stop; sleep 1; cat /tmp/seen").split()
+
     def ipvs(self, director: str) -> dict[str, int]:
         """Weights in the IPVS table of a director, by real server address."""
         table = {}

@@ -1,0 +1,87 @@
+"""``python -m bench``: measure, then write docs/benchmarks.md. About an hour and a half by emulation."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import ours, peer, report
+from bench.figures import RESULTS, Results, machine
+from lab.host import lifecycle
+from lab.operate.drills.vrrp import CLIENT
+
+PARTS = ("lab", "growth", "peer")
+# Seconds: three advertisements and the backup's skew, which VRRP 3 scales with the interval (RFC 5798,
+# 6.1); and what a director that leaves in order may cost.
+V2 = {"crash-failover": 3 * 1 + 156 / 256 + CLIENT, "graceful-failover": 0.9}
+V3 = {"crash-failover": 3 * 0.1 + 0.1 * 156 / 256 + CLIENT, "graceful-failover": 0.9}
+
+
+def say(text: str) -> None:
+    """One line with the time of day."""
+    typer.echo(f"{time.strftime('%H:%M:%S')} {text}")
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory that goes when the part is over."""
+    folder = Path(tempfile.mkdtemp(prefix="lab-bench-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(
+    parts: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(PARTS)}; all if none.")] = None,
+    ups: Annotated[int, typer.Option(help="How often the lab is built.", min=1)] = 3,
+    runs: Annotated[int, typer.Option(help="How often everything else is measured.", min=1)] = 3,
+    sizes: Annotated[str, typer.Option(help="Machines of the labs that grow.")] = "3,9,12",
+) -> None:
+    """Measure the lab, how it grows, and its peer, one after the other, with nothing else on the computer."""
+    wanted = parts or list(PARTS)
+    if unknown := set(wanted) - set(PARTS):
+        raise typer.BadParameter(f"{', '.join(unknown)}: choose of {', '.join(PARTS)}")
+    lifecycle.install(say)
+    results = Results(machine=machine(), when=time.strftime("%Y-%m-%d"))
+    if "lab" in wanted:
+        for turn in range(ups):
+            with scratch() as folder:
+                bench = ours.Bench(folder / "lab", results, say)
+                with bench.up() as seconds:
+                    say(f"up, six machines: {seconds:.0f} s")
+                    results.add("up, six machines, until all servers have answered", "s", seconds, target=290)
+                    if turn == ups - 1:
+                        measure_standing(bench, runs)
+    if "peer" in wanted:
+        say("the peer")
+        with scratch() as folder:
+            peer.measure(folder / "peer", results, say)
+    if "growth" in wanted:
+        say("growth")
+        with scratch() as folder:
+            ours.grow(folder, results, say, [int(size) for size in sizes.split(",")])
+    report.write(results)
+    say(f"written: {report.PAGE}, {RESULTS.name}")
+
+
+def measure_standing(bench: ours.Bench, runs: int) -> None:
+    """All that needs a lab that stands."""
+    say("memory, nothing to do, a changed weight, one more server")
+    bench.memory()
+    bench.no_op(runs)
+    bench.weight(runs)
+    bench.fourth_server()
+    say("gaps, VRRP 2 at 1 s")
+    bench.gaps(runs, "VRRP 2 at 1 s", V2)
+    say("gaps, VRRP 3 at 100 ms")
+    bench.gaps(runs, "VRRP 3 at 100 ms", V3, vrrp_version=3, advert_int="0.1", auth_type="none")
+
+
+if __name__ == "__main__":
+    typer.run(main)
