@@ -10,7 +10,7 @@ export UV_OFFLINE := 1
 export LVS_DR_LAB_OFFLINE := 1
 endif
 
-.PHONY: up down shell setup bundle test lint bench reference
+.PHONY: up down shell setup bundle test soak lint bench reference
 
 up: setup-python
 	@$(RUN) lab up --stack $(STACK)
@@ -47,7 +47,12 @@ lint: setup-python
 test: lint setup test-packages
 	@$(UV) sync --quiet --locked
 	$(UV) run --quiet pytest -m "not lab" -n auto $(PYTEST)
-	$(UV) run --quiet pytest -m lab -n 2 --dist loadgroup --durations 40 $(PYTEST)
+	$(UV) run --quiet pytest -m "lab and not soak" -n 2 --dist loadgroup --durations 40 $(PYTEST)
+
+# What takes too long for every change: interruptions at twenty points, a failover a minute (SOAK_MINUTES, 30).
+soak: setup test-packages
+	@$(UV) sync --quiet --locked
+	$(UV) run --quiet pytest -m soak --durations 0 $(PYTEST)
 
 # Measures the lab beside its peer on this computer, which should do nothing else: an hour and a half by emulation.
 bench: setup-python

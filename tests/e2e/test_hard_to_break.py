@@ -1,0 +1,245 @@
+"""What ordinary people and bad luck do to a lab, and that one command mends it.
+
+A lab of three machines of its own: what six add is tested elsewhere. The tests build on each other's lab.
+"""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab.host.sandbox import Sandbox
+from tests.e2e.harness import TheLab, checkout, eventually
+
+pytestmark = [pytest.mark.lab, pytest.mark.soak, pytest.mark.timeout(3600)]
+
+SMALL = {
+    "lvs-dr-lab:image": "debian",
+    "lvs-dr-lab:directors": [{"name": "master", "address": "192.168.1.21", "priority": 150}],
+    "lvs-dr-lab:servers": [{"name": "server1", "address": "192.168.1.50"}],
+    "lvs-dr-lab:client": {"address": "192.168.1.100", "extra_addresses": 2},
+}
+MACHINES = ("master", "server1", "client")
+
+
+def planned(tree: Path, stack: str) -> TheLab:
+    (tree / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump({"config": SMALL}), encoding="utf-8")
+    return TheLab(tree, stack)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkout(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def small(tree: Path) -> Iterator[TheLab]:
+    """The lab as twenty interruptions of its `up` leave it, and one `up` after them."""
+    lab = planned(tree, "small")
+    try:
+        yield lab
+    finally:
+        lab.lab("down", check=False)
+        lab.assert_gone()
+
+
+def interrupted(lab: TheLab, number: int, seconds: float) -> bool:
+    """End an `up` after ``seconds``; whether it was still at work."""
+    with lab.started("up") as process:
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, number)
+            # Ctrl-C and TERM let the engine write down what it has.
+            process.wait(240)
+            return True
+        return False
+
+
+def whole(lab: TheLab) -> None:
+    done = lab.lab("check", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1, 2, 3, 5, 8, 13, 21])
+def test_down_leaves_nothing_of_an_up_that_was_killed(tree: Path, seconds: float) -> None:
+    lab = planned(tree, "cut")
+    assert interrupted(lab, signal.SIGKILL, seconds)
+    lab.lab("down", within=300)
+    lab.assert_gone()
+
+
+def test_an_up_that_is_interrupted_again_and_again_ends_in_a_whole_lab(small: TheLab) -> None:
+    begun = time.monotonic()
+    numbers = itertools.cycle((signal.SIGINT, signal.SIGTERM, signal.SIGKILL))
+    # What was built stays, so the points of interruption spread over the whole of a run.
+    cut = [interrupted(small, next(numbers), 2.0 + step) for step in range(20)]
+    assert sum(cut) >= 10, cut
+    small.up()
+    whole(small)
+    small.note(f"up of three machines, interrupted {sum(cut)} times: {time.monotonic() - begun:.0f} s")
+
+
+def test_a_computer_that_was_restarted_has_its_lab_again_after_one_up(small: TheLab) -> None:
+    small.on("server1", "echo kept > /root/kept; sync")
+    Sandbox(small.tree / ".lab/stacks/small/hypervisor").stop()
+    refused = small.lab("check", check=False)
+    assert refused.returncode == 3
+    assert "`make up` brings the lab back" in refused.stderr
+    begun = time.monotonic()
+    small.up(within=900)
+    small.note(f"up of three machines after a restart: {time.monotonic() - begun:.0f} s")
+    assert small.on("server1", "cat /root/kept").strip() == "kept"
+    whole(small)
+
+
+def test_a_libvirtd_that_was_killed_is_started_again(small: TheLab) -> None:
+    kill_libvirtd(small)
+    assert "Nothing changed" in small.up(within=120).stdout
+    whole(small)
+
+
+def kill_libvirtd(lab: TheLab) -> None:
+    # `lab exec` would start it again.
+    sandbox = Sandbox(lab.tree / f".lab/stacks/{lab.stack}/hypervisor")
+    script = "kill -KILL $(cat /run/libvirt/libvirtd.pid)"
+    subprocess.run(sandbox.command(["sh", "-c", script]), check=True)
+
+
+def test_a_libvirtd_that_is_killed_during_an_up(small: TheLab) -> None:
+    two = [{"name": f"server{n}", "address": f"192.168.1.{49 + n}"} for n in (1, 2)]
+    console = small.tree / ".lab/stacks/small/hypervisor/log/qemu" / f"{small.domain('server2')}.console.log"
+    with small.configured(servers=two):
+        with small.started("up") as process:
+            eventually(console.exists, 60, "the second server is switched on")
+            kill_libvirtd(small)
+            process.wait(900)
+        small.up(within=900)
+        whole(small)
+    small.up(within=300)
+    whole(small)
+
+
+def test_machines_that_are_paused_or_have_lost_their_disk_are_back_after_one_up(small: TheLab) -> None:
+    small.virsh("suspend", small.domain("master"))
+    disk = small.virsh("domblklist", small.domain("client")).split()[1]
+    small.virsh("destroy", small.domain("client"))
+    small.beside("rm", disk)
+    small.up(within=900)
+    whole(small)
+
+
+def test_a_network_that_is_gone_is_back_after_one_up(small: TheLab) -> None:
+    small.virsh("net-destroy", "lvs-dr-lab-small")
+    small.virsh("net-undefine", "lvs-dr-lab-small")
+    small.up(within=1200)
+    whole(small)
+
+
+def test_a_package_that_cannot_be_installed_is_named_and_the_rest_stands(small: TheLab) -> None:
+    source = small.tree / "lab/render/guest.py"
+    good = source.read_text(encoding="utf-8")
+    source.write_text(good.replace('"arping", ', '"arping", "no-such-package", '), encoding="utf-8")
+    try:
+        refused = small.up(check=False, within=900)
+        assert refused.returncode == 1
+        said = refused.stdout + refused.stderr
+        assert "Traceback" not in said
+        assert "client: cloud-init finished with errors" in said
+        assert "Unable to locate package no-such-package" in said
+        assert small.on("server1", "curl -s -m 5 http://192.168.1.50/").strip() == "server1"
+    finally:
+        source.write_text(good, encoding="utf-8")
+    small.up(within=900)
+    whole(small)
+
+
+def test_a_machine_with_another_host_key_is_refused_and_named(small: TheLab) -> None:
+    small.on(
+        "master",
+        "cd /etc/ssh && mkdir kept && cp -a ssh_host_ed25519_key* kept && rm ssh_host_ed25519_key* && "
+        "ssh-keygen -q -t ed25519 -N '' -f ssh_host_ed25519_key && systemctl restart ssh",
+    )
+    refused = small.lab("check", "reachable", check=False)
+    assert refused.returncode in (1, 3)
+    with small.configured(delay_loop=5):
+        refused = small.up(check=False, within=900)
+        assert refused.returncode == 1
+        said = refused.stdout + refused.stderr
+        assert "Traceback" not in said
+        assert "master" in said
+        assert "host key" in said
+    console = json.dumps("cd /etc/ssh && cp -a kept/* . && rm -r kept && systemctl restart ssh\n")
+    domain = small.domain("master")
+    small.beside("sh", "-c", f"printf {console} > $(virsh ttyconsole {domain})")
+    eventually(
+        lambda: small.on("master", "true; echo in", check=False).strip() == "in", 60, "the key is back"
+    )
+    small.up(within=300)
+    whole(small)
+
+
+def test_a_damaged_state_is_named_and_nothing_is_destroyed(small: TheLab) -> None:
+    state = small.tree / ".lab/state/.pulumi/stacks/lvs-dr-lab/small.json"
+    good = state.read_bytes()
+    for damage in (good[: len(good) // 2], b"", b"{}"):
+        state.write_bytes(damage)
+        try:
+            refused = small.up(check=False, within=120)
+        finally:
+            state.write_bytes(good)
+        said = refused.stdout + refused.stderr
+        assert refused.returncode == 1, said
+        assert "Traceback" not in said
+        assert "small" in said
+        assert set(small.virsh("list", "--name").split()) == {small.domain(name) for name in MACHINES}
+    assert small.up(within=300).returncode == 0
+    whole(small)
+
+
+def test_a_wrong_passphrase_is_named_and_nothing_is_destroyed(small: TheLab) -> None:
+    passphrase = small.tree / ".lab/passphrase"
+    good = passphrase.read_text(encoding="utf-8")
+    passphrase.write_text("another\n", encoding="utf-8")
+    try:
+        with small.configured(delay_loop=5):
+            refused = small.up(check=False, within=120)
+    finally:
+        passphrase.write_text(good, encoding="utf-8")
+    said = refused.stdout + refused.stderr
+    assert refused.returncode == 1, said
+    assert "Traceback" not in said
+    assert "passphrase" in said
+    assert set(small.virsh("list", "--name").split()) == {small.domain(name) for name in MACHINES}
+    small.up(within=300)
+    whole(small)
+
+
+def test_a_stack_that_is_locked_by_a_living_engine_is_left_alone(small: TheLab) -> None:
+    """And one that a dead one left locked is freed: what the interruptions above have shown."""
+    with small.configured(delay_loop=6), small.started("up") as first:
+        lock = small.tree / ".lab/small.lock"
+        held = ["flock", "-n", str(lock), "true"]
+        eventually(lambda: lock.exists() and subprocess.run(held, check=False).returncode, 30, "locked")
+        refused = small.up(check=False, within=60)
+        assert refused.returncode == 1
+        assert "another `lab up` or `lab down` of stack small is at work" in refused.stderr
+        assert first.wait(300) == 0
+    small.up(within=300)
+
+
+def test_a_libvirtd_that_is_killed_during_a_down(small: TheLab) -> None:
+    with small.started("down") as process:
+        log = small.tree / ".lab/stacks/small/destroy.events"
+        eventually(lambda: log.exists() or process.poll() is not None, 60, "machines are being destroyed")
+        kill_libvirtd(small)
+        process.wait(300)
+    small.lab("down", within=300)
+    small.assert_gone()
