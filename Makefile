@@ -10,7 +10,7 @@ export UV_OFFLINE := 1
 export LVS_DR_LAB_OFFLINE := 1
 endif
 
-.PHONY: up down shell setup bundle test soak lint bench reference
+.PHONY: up down shell setup bundle test soak lint audit bench reference
 
 up: setup-python
 	@$(RUN) lab up --stack $(STACK)
@@ -42,9 +42,13 @@ lint: setup-python
 	$(UV) run --quiet mypy
 	$(UV) run --quiet mypy toolchain/unpack.py
 
+# Known holes in the Python packages that uv.lock names.
+audit: setup-python
+	@sh toolchain/audit.sh $(UV)
+
 # Everything, the real lab included: it builds one. Under emulation on two processors about an hour. First, on
 # all processors, what needs no lab; then what measures the lab, and beside it, standing back, what builds others.
-test: lint setup test-packages
+test: lint audit setup test-packages
 	@$(UV) sync --quiet --locked
 	$(UV) run --quiet pytest -m "not lab" -n auto $(PYTEST)
 	$(UV) run --quiet pytest -m "lab and not soak" -n 2 --dist loadgroup --durations 40 $(PYTEST)
