@@ -3,6 +3,9 @@
 The computer is played by namespaces with a libvirtd of their own, so that the test touches no other.
 """
 
+import json
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ import pytest
 import yaml
 
 from lab.host.sandbox import Sandbox
-from tests.e2e.harness import TheLab, checkout
+from tests.e2e.harness import TheLab, checkout, eventually
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
 
@@ -68,8 +71,32 @@ def test_a_libvirt_that_is_there_is_used_and_left_clean(tmp_path: Path, computer
     assert lab.on("client", "curl -s -m 5 http://10.77.0.20:8080/").strip() == "www"
     assert "Nothing changed" in lab.up(within=300).stdout
     lab.beside("pulumi", "up", "--yes", "--skip-preview", "--expect-no-changes", "--non-interactive")
+    a_neighbour_comes_and_goes(lab)
     lab.lab("down", within=300)
     lab.assert_gone()
     for kind in ("list", "net-list", "pool-list"):
         assert lab.bare("virsh", "-q", kind, "--all", "--name").split() == []
     assert not (tmp_path / "computer/lib/images/lvs-dr-lab-small").exists()
+
+
+def a_neighbour_comes_and_goes(lab: OnAComputer) -> None:
+    """A second stack with a segment of its own on the same libvirt, killed while it is built and taken down."""
+    other = OnAComputer(lab.tree, "other", lab.computer)
+    moved = json.loads(json.dumps(SMALL).replace("10.77.0.", "10.78.0."))
+    (lab.tree / "Pulumi.other.yaml").write_text(yaml.safe_dump({"config": moved}), encoding="utf-8")
+
+    def all_of(kind: str) -> set[str]:
+        return set(lab.bare("virsh", "-q", kind, "--all", "--name").split())
+
+    kinds = ("list", "net-list", "pool-list")
+    before = {kind: all_of(kind) for kind in kinds}
+    running = lab.bare("virsh", "-q", "list", "--uuid")
+    with other.started("up") as process:
+        eventually(lambda: other.domain("www") in all_of("list"), 300, "its first machine is there")
+        os.killpg(process.pid, signal.SIGKILL)
+    assert all_of("net-list") > before["net-list"]
+    other.lab("down", within=300)
+    other.assert_gone()
+    assert {kind: all_of(kind) for kind in kinds} == before
+    assert lab.bare("virsh", "-q", "list", "--uuid") == running
+    assert lab.on("client", "curl -s -m 5 http://10.77.0.20:8080/").strip() == "www"
