@@ -80,7 +80,7 @@ def test_a_libvirt_that_is_there_is_used_and_left_clean(tmp_path: Path, computer
 
 
 def a_neighbour_comes_and_goes(lab: OnAComputer) -> None:
-    """A second stack with a segment of its own on the same libvirt, killed while it is built and taken down."""
+    """A second stack with a segment of its own on that libvirt, killed while it is built and taken down."""
     other = OnAComputer(lab.tree, "other", lab.computer)
     moved = json.loads(json.dumps(SMALL).replace("10.77.0.", "10.78.0."))
     (lab.tree / "Pulumi.other.yaml").write_text(yaml.safe_dump({"config": moved}), encoding="utf-8")
