@@ -14,7 +14,7 @@ from lab.host.paths import cache_dir
 from tests.e2e.harness import MEASURED, checkout
 from tests.users import User, ordinary_user
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.lab, pytest.mark.own_lab, pytest.mark.timeout(3600)]
 
 SMALL = {
     "lvs-dr-lab:image": "debian",
