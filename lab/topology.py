@@ -6,7 +6,9 @@ servers*. A *client* on the same *segment* looks at it all from outside.
 """
 
 import hashlib
+import heapq
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
@@ -238,6 +240,26 @@ def plan(settings: Settings, stack: str) -> Topology:
         ),
         mail=settings.mail,
     )
+
+
+# What an emulated machine's first boot costs, packages included, compared with a director's.
+_BOOT_COST = {Role.REAL_SERVER: 1.4, Role.SORRY_SERVER: 1.4, Role.DIRECTOR: 1.0, Role.CLIENT: 0.9}
+
+
+def boot_queues(machines: Sequence[Machine], limit: int) -> dict[str, str]:
+    """Which machine each one waits for before it boots, by name; those that boot at once are missing.
+
+    At most ``limit`` boot at a time. Each machine, in the given order, joins the queue that should be free
+    first (Graham's list scheduling), so that none works on alone for long when the others are done.
+    """
+    queues: list[tuple[float, int, str]] = []
+    waits: dict[str, str] = {}
+    for place, machine in enumerate(machines):
+        begins = 0.0
+        if place >= limit:
+            begins, _, waits[machine.name] = heapq.heappop(queues)
+        heapq.heappush(queues, (begins + _BOOT_COST[machine.role], place, machine.name))
+    return waits
 
 
 def warnings(settings: Settings) -> list[str]:

@@ -13,7 +13,7 @@ from lab.provision.delivery import Courier
 from lab.provision.hypervisor import Hypervisor
 from lab.render import guest, pushes
 from lab.settings import Settings
-from lab.topology import Client, Director, Machine, RealServer, Role, Topology
+from lab.topology import Client, Director, Machine, RealServer, Role, Topology, boot_queues
 from lab.versions import Versions, versions
 
 _COMPONENTS = {
@@ -43,7 +43,6 @@ class Guest(ComponentResource):
     ) -> None:
         super().__init__(f"lvs-dr-lab:index:{_COMPONENTS[machine.role]}", machine.name, None, opts)
         child = ResourceOptions(parent=self)
-        self.name = machine.name
         seed = delivery.seed_disk(machine, documents, seeds, child)
         self.domain = hypervisor.boot(machine, seed, after=after, opts=child)
         inside = ResourceOptions(parent=self, deleted_with=self.domain)
@@ -97,27 +96,26 @@ class Lab(ComponentResource):
         )
         courier = Courier(login)
         host_keys = {machine.name: _key(secret, f"host {machine.name}") for machine in topology.machines}
-        guests: list[Guest] = []
-        for place, machine in enumerate(topology.machines):
+        waits = boot_queues(topology.machines, boot_limit)
+        guests: dict[str, Guest] = {}
+        for machine in topology.machines:
             script: pulumi.Input[str] = _script(topology, machine)
             if machine.role == Role.DIRECTOR and auth_pass_is_secret:
                 script = Output.secret(script)
             documents = Output.all(login, host_keys[machine.name], image.sha256).apply(
                 _seeder(topology, machine, settings.package_proxy)
             )
-            guests.append(
-                Guest(
-                    machine,
-                    documents=documents,
-                    seeds=seeds,
-                    host_key=host_keys[machine.name],
-                    script=script,
-                    boot_timeout=settings.boot_timeout,
-                    hypervisor=hypervisor,
-                    courier=courier,
-                    after=[guests[place - boot_limit].ready] if place >= boot_limit else [],
-                    opts=child,
-                )
+            guests[machine.name] = Guest(
+                machine,
+                documents=documents,
+                seeds=seeds,
+                host_key=host_keys[machine.name],
+                script=script,
+                boot_timeout=settings.boot_timeout,
+                hypervisor=hypervisor,
+                courier=courier,
+                after=[guests[waits[machine.name]].ready] if machine.name in waits else [],
+                opts=child,
             )
         self.vip = str(topology.service.vip)
         self.url = topology.url
@@ -128,7 +126,7 @@ class Lab(ComponentResource):
         self.inventory = Output.all(self.image, Output.all(**public)).apply(
             lambda known: describe(topology, settings.libvirt_uri, known[1], image=known[0])
         )
-        told = {one.name: one.ready.stdout for one in guests}
+        told = {name: one.ready.stdout for name, one in guests.items()}
         self.versions = Output.all(self.image, Output.all(**told)).apply(
             lambda known: versions(known[0], known[1])
         )

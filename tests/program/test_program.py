@@ -313,8 +313,8 @@ def test_under_emulation_as_many_boot_at_a_time_as_there_are_processors(run: Run
         "server2": set(),
         "server3": {"server1"},
         "master": {"server2"},
-        "backup": {"server3"},
-        "client": {"master"},
+        "backup": {"master"},
+        "client": {"server3"},
     }
     assert {domain.plain["type"] for domain in recording.of(DOMAIN).values()} == {"qemu"}
     assert all("cpu" not in domain.plain for domain in recording.of(DOMAIN).values())

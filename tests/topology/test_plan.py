@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from lab.settings import load
-from lab.topology import Names, Role, Topology, plan, warnings
+from lab.topology import Names, Role, Topology, boot_queues, plan, warnings
 
 Planned = Callable[..., Topology]
 
@@ -156,3 +156,22 @@ def test_stacks_share_no_name_on_the_hypervisor() -> None:
     names += [Names(stack).prefix for stack in stacks]
     assert len(set(names)) == len(names)
     assert len({Names(stack).bridge for stack in stacks}) == len(stacks)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 6, 100])
+def test_no_more_machines_boot_at_a_time_than_may(tutorial: Topology, limit: int) -> None:
+    waits = boot_queues(tutorial.machines, limit)
+    names = [machine.name for machine in tutorial.machines]
+    assert [name for name in names if name not in waits] == names[:limit]
+    # Each is followed by one at most: as many queues as there were at the beginning.
+    assert len(set(waits.values())) == len(waits)
+    assert all(names.index(first) < names.index(second) for second, first in waits.items())
+
+
+def test_queues_end_at_about_the_same_time(tutorial: Topology) -> None:
+    assert boot_queues(tutorial.machines, 2) == {
+        "server3": "server1",
+        "master": "server2",
+        "backup": "master",
+        "client": "server3",
+    }
