@@ -6,6 +6,7 @@ the engine runs, and clears what is left after it.
 """
 
 from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,15 @@ def _without_disk(
         for name in domains
         if any(f"/{PROJECT}-{stack}/{volume}" in virsh("domblklist", name) for volume in missing)
     )
+
+
+def switch_off(virsh: Virsh, stack: str) -> None:
+    """Cut the power of every machine of a stack, all at once."""
+    with ThreadPoolExecutor() as threads:
+        found = present(virsh, stack)
+        off = {name for kind, name in found.stopped if kind == "domain"}
+        for name in found.domains - off:
+            threads.submit(_quietly, virsh, "destroy", name)
 
 
 def remove(virsh: Virsh, stack: str, belongings: Belongings) -> None:

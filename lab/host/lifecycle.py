@@ -18,7 +18,7 @@ from lab.host.engine import Engine, ensure_engine
 from lab.host.paths import StackPaths, cache_dir
 from lab.host.progress import Story
 from lab.host.sandbox import Sandbox
-from lab.host.stack import Stack, private_dir
+from lab.host.stack import Stack, foreign_backend, private_dir
 from lab.inventory import Inventory
 from lab.say import Say
 from lab.settings import Settings, load, stack_values
@@ -275,7 +275,7 @@ def down(paths: StackPaths, say: Say) -> None:
     with alone(paths):
         kind = whereabouts.noted(paths)
         sandbox = whereabouts.embedded(paths) if kind == "embedded" else None
-        if kind is None and not paths.backend.exists() and not _foreign_backend():
+        if kind is None and not paths.backend.exists() and not foreign_backend():
             say(f"stack {paths.stack}: nothing to take down")
         else:
             stack = Stack(paths, ensure_engine(cache_dir(), say), sandbox)
@@ -302,10 +302,6 @@ def _take_down(stack: Stack, say: Say) -> None:
     say(f"stack {stack.name} is gone")
 
 
-def _foreign_backend() -> bool:
-    return "PULUMI_BACKEND_URL" in os.environ
-
-
 def _tidy(paths: StackPaths) -> None:
     """Remove what no stack of this checkout needs any more."""
     (paths.lab / f"{paths.stack}.lock").unlink(missing_ok=True)
@@ -322,32 +318,32 @@ def _tidy(paths: StackPaths) -> None:
 
 def _destroy(stack: Stack, say: Say) -> None:
     paths = stack.paths
-    uri = _recorded_uri(stack, paths)
     if stack.sandbox:
         stack.sandbox.ensure(say)
+    deployment = {}
     if stack.exists():
         stack.unlock()
-        virsh = _virsh(stack, uri)
         deployment = stack.deployment()
-        if deployment.get("resources"):
-            refresh = leftovers.mend(virsh, paths.stack, deployment, say)
-            say("destroying the machines: about ten seconds")
-            try:
-                if refresh:
-                    _look_again(stack, say)
-                stack.apply(say, "destroy")
-            except LabError as error:
-                say(f"{error}\nremoving the rest by name")
+    # Not by the model: a lab that another version built can be removed too.
+    uri = leftovers.recorded_uri(deployment) or _configured_uri(paths)
     virsh = _virsh(stack, uri)
+    if deployment.get("resources"):
+        refresh = leftovers.mend(virsh, paths.stack, deployment, say)
+        say("destroying the machines: about ten seconds")
+        # All at once: the engine takes machines away one by one, those that booted last first.
+        leftovers.switch_off(virsh, paths.stack)
+        try:
+            if refresh:
+                _look_again(stack, say)
+            stack.apply(say, "destroy")
+        except LabError as error:
+            say(f"{error}\nremoving the rest by name")
     leftovers.remove(virsh, paths.stack, leftovers.present(virsh, paths.stack))
     if rest := leftovers.present(virsh, paths.stack):
         raise LabError(f"stack {paths.stack} could not be removed wholly: {rest} is left on {uri}.")
 
 
-def _recorded_uri(stack: Stack, paths: StackPaths) -> str:
-    # Not by the model: a lab that another version built can be removed too.
-    if stack.exists() and (inventory := stack.outputs().get("inventory")):
-        return str(inventory["libvirt_uri"])
+def _configured_uri(paths: StackPaths) -> str:
     try:
         return read_settings(paths).libvirt_uri
     except LabError:

@@ -48,7 +48,7 @@ class Stack:
         checkout's ``.lab`` and a passphrase drawn once seals its secrets.
         """
         environment = self._engine.environment(Path(sys.executable).parent)
-        if "PULUMI_BACKEND_URL" not in environment:
+        if not foreign_backend():
             private_dir(self.paths.backend)
             environment["PULUMI_BACKEND_URL"] = self.paths.backend.as_uri()
             # A login of the user's own Pulumi must not decide where this lab's state goes.
@@ -135,6 +135,8 @@ class Stack:
 
     def exists(self) -> bool:
         """Whether the backend knows the stack."""
+        if not foreign_backend():
+            return self.paths.state.exists()
         argv = ["pulumi", "stack", "ls", "--json", "--non-interactive"]
         done = self.run(argv, check=False, capture_output=True, stdin=subprocess.DEVNULL)
         if done.returncode != 0:
@@ -233,7 +235,8 @@ class Stack:
 
     def forget(self) -> None:
         """Remove the stack from the backend, with whatever it still lists, and its own directory."""
-        if self.exists():
+        # What is in the checkout are files, and they go with the rest.
+        if foreign_backend() and self.exists():
             with self.untouched_config():
                 self.ask("stack", "rm", "--yes", "--force", "--preserve-config")
         for folder in list((self.paths.backend / ".pulumi").rglob(f"{PROJECT}/{self.name}")):
@@ -241,6 +244,11 @@ class Stack:
         for backup in (self.paths.backend / ".pulumi" / "stacks" / PROJECT).glob(f"{self.name}.json*"):
             backup.unlink()
         shutil.rmtree(self.paths.stack_dir, ignore_errors=True)
+
+
+def foreign_backend() -> bool:
+    """Whether the user keeps the engine's state in a place of their own."""
+    return "PULUMI_BACKEND_URL" in os.environ
 
 
 def _engine_words(text: str) -> str:

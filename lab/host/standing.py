@@ -7,7 +7,6 @@ the hypervisor has.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from lab.host import doctor, leftovers
 from lab.host.engine import Engine
 from lab.host.paths import StackPaths
-from lab.host.stack import write_private
+from lab.host.stack import foreign_backend, write_private
 from lab.settings import Settings
 
 # What the program is made of; tests, docs and the tools that come later change no machine.
@@ -61,7 +60,7 @@ def unchanged(
 
 def _fingerprint(paths: StackPaths, settings: Settings, engine: Engine) -> str | None:
     """One for all that decides what an ``up`` does; ``None`` if the engine's state is kept elsewhere."""
-    if "PULUMI_BACKEND_URL" in os.environ or not paths.state.exists():
+    if foreign_backend() or not paths.state.exists():
         return None
     digest = hashlib.sha256()
     for file in [*sorted(_program(paths.project)), paths.config, paths.state]:

@@ -189,6 +189,16 @@ def test_operations_that_were_cut_off_are_looked_at_again(virsh: FakeVirsh) -> N
     assert refresh is True
 
 
+def test_machines_are_switched_off_and_stay(virsh: FakeVirsh) -> None:
+    virsh.domains[MASTER] = False
+    before = set(virsh.domains)
+    leftovers.switch_off(virsh, "dev")
+    own = {name for name in virsh.domains if name.startswith(f"{PREFIX}.")}
+    assert set(virsh.domains) == before
+    assert own
+    assert not any(virsh.domains[name] for name in own)
+
+
 def test_everything_of_a_stack_can_be_removed(virsh: FakeVirsh) -> None:
     leftovers.remove(virsh, "dev", leftovers.present(virsh, "dev"))
     assert not leftovers.present(virsh, "dev")
