@@ -86,7 +86,7 @@ def test_a_lab_by_sudo_that_does_not_come_up_in_time(capfd: pytest.CaptureFixtur
         assert "make down" in said
         # Root's guests, the user's checkout.
         assert any(
-            "qemu-system" in words and str(tree) in words
+            "qemu-system" in words and "lvs-dr-lab-small." in words
             for one in psutil.process_iter(["cmdline"])
             if (words := " ".join(one.info["cmdline"] or []))
         )
