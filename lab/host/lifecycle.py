@@ -13,7 +13,17 @@ from typing import Any
 
 from lab import topology as topologies
 from lab.errors import LabError
-from lab.host import doctor, hypervisor, image, leftovers, packages, recall, standing, whereabouts
+from lab.host import (
+    doctor,
+    hypervisor,
+    image,
+    leftovers,
+    packages,
+    pulse,
+    recall,
+    standing,
+    whereabouts,
+)
 from lab.host.engine import Engine, ensure_engine
 from lab.host.paths import StackPaths, cache_dir
 from lab.host.progress import Story
@@ -125,7 +135,7 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
             inventory = recall.remember(stack, stack.outputs(secrets_too=True))
             if refresh or story.built:
                 say("waiting until every machine answers")
-                inventory = _settle(stack, inventory, virsh, story)
+                inventory = _settle(stack, inventory, virsh, story, settings.boot_timeout)
         except LabError as error:
             silent = "".join(_console_words(stack, topology, settings, str(error)))
             raise LabError(
@@ -190,15 +200,22 @@ def _look_again(stack: Stack, say: Say) -> None:
     stack.apply(say, "refresh", "--clear-pending-creates")
 
 
-def _settle(stack: Stack, inventory: Inventory, virsh: leftovers.Virsh, story: Story) -> Inventory:
+def _settle(
+    stack: Stack, inventory: Inventory, virsh: leftovers.Virsh, story: Story, boot_timeout: int
+) -> Inventory:
     """See that every machine answers; build those anew that were there already and do not.
 
     A machine that was only switched on passes no readiness gate, and one whose computer lost its power may
-    have lost what it had written.
+    have lost what it had written. One that is still at work is waited for, ``boot_timeout`` seconds at most.
     """
-    if silent := _silent(stack):
+    domains = {machine.name: machine.domain for machine in inventory.machines}
+    deadline = time.monotonic() + boot_timeout
+    while silent := _silent(stack):
+        if time.monotonic() > deadline or not pulse.at_work(virsh, [domains[name] for name in silent]):
+            break
+        story.say(f"{', '.join(silent)}: no answer yet, but still at work: waiting on")
+    if silent:
         story.say(f"{', '.join(silent)}: no answer after being switched on; building anew")
-        domains = {machine.name: machine.domain for machine in inventory.machines}
         leftovers.discard(virsh, stack.name, [domains[name] for name in silent])
         _look_again(stack, story.say)
         story.changes.update(stack.apply(story.say, "up").changes)
