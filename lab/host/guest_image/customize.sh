@@ -77,10 +77,14 @@ ExecStart=
 ExecStart=/lib/systemd/systemd-networkd-wait-online --any --timeout=20
 END
 
-# dpkg and cloud-init wrote without fsync: a drill may cut the power right after the first boot.
+# Until all is installed nothing waits for the disk (barrier=0 above, dpkg without fsync). From then on the file
+# system flushes what it commits: QEMU keeps where things lie on the disk to itself until it is told to flush, and
+# without that a guest whose hypervisor is killed finds its disk in pieces.
 install -d "$root/etc/systemd/system/cloud-final.service.d"
 cat > "$root/etc/systemd/system/cloud-final.service.d/lab.conf" <<'END'
 [Service]
+ExecStartPost=/bin/sed -i s/,barrier=0// /etc/fstab
+ExecStartPost=/bin/mount -o remount,barrier=1 /
 ExecStartPost=/bin/sync
 # Until here the kernel takes a task that hangs for a reason to start again (see build.sh).
 ExecStartPost=-/sbin/sysctl -q -w kernel.hung_task_panic=0
