@@ -1,6 +1,6 @@
 """What ordinary people and bad luck do to a lab, and that one command mends it.
 
-A lab of three machines of its own: what six add is tested elsewhere. The tests share it, and each leaves it whole.
+A lab of three machines of its own: what six add is tested elsewhere. The tests share it and leave it whole.
 """
 
 import itertools
