@@ -103,7 +103,8 @@ def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool
     """Prepare the hypervisor for an ``up``; whether the engine must look again at what exists.
 
     Removes what the engine never wrote down, starts a network or pool that was stopped, resumes a machine
-    that was paused, and removes one whose disk is gone, which the provider could not even read.
+    that was paused, and removes those that the provider could not even read: whose disk is gone, or all if
+    their network is. Disks that are there stay, and machines are made again from them.
     """
     known, found = recorded(deployment), present(virsh, stack)
     for name in sorted(name for name in known.networks if ("network", name) in found.stopped):
@@ -121,6 +122,9 @@ def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool
     broken = _without_disk(virsh, stack, known.volumes - found.volumes, found.domains)
     for name in sorted(broken):
         say(f"machine {name} has lost its disk: it will be built anew")
+    if gone := known.networks - found.networks:
+        say(f"network {', '.join(gone)} is gone: its machines are made again from their disks")
+        broken |= found.domains
     strangers = Belongings(
         found.domains - known.domains | broken,
         found.networks - known.networks,

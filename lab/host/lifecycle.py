@@ -337,10 +337,13 @@ def _destroy(stack: Stack, say: Say) -> None:
     paths = stack.paths
     if stack.sandbox:
         stack.sandbox.ensure(say)
-    deployment = {}
+    deployment: dict[str, Any] = {}
     if stack.exists():
         stack.unlock()
-        deployment = stack.deployment()
+        try:
+            deployment = stack.deployment()
+        except LabError as error:
+            say(f"{error}\nremoving it by name")
     # Not by the model: a lab that another version built can be removed too.
     uri = leftovers.recorded_uri(deployment) or _configured_uri(paths)
     virsh = _virsh(stack, uri)

@@ -194,10 +194,30 @@ class Stack:
             config.write_bytes(b"".join(lines))
 
     def deployment(self) -> dict[str, Any]:
-        """The engine's record of what exists, without opening secrets."""
+        """The engine's record of what exists, without opening secrets.
+
+        Raises:
+            LabError: it cannot be read, or is damaged: the engine takes an empty file for a stack without
+                machines, and those that stand would be removed as nobody's.
+        """
+        if not foreign_backend():
+            self._refuse_damage()
         exported = json.loads(self.ask("stack", "export"))
         deployment = exported.get("deployment")
         return deployment if isinstance(deployment, dict) else {}
+
+    def _refuse_damage(self) -> None:
+        state = self.paths.state
+        try:
+            whole = "checkpoint" in json.loads(state.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):
+            whole = False
+        if not whole:
+            raise LabError(
+                f"the engine's state of stack {self.name} is damaged: {state}.\n"
+                f"    Put {state.name}.bak, the copy of the step before, in its place and `make up` again;\n"
+                "    or `make down`, which removes the lab by name."
+            )
 
     def outputs(self, *, secrets_too: bool = False) -> dict[str, Any]:
         """The stack's outputs; secret ones only if asked for."""

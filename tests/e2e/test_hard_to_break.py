@@ -4,7 +4,6 @@ A lab of three machines of its own: what six add is tested elsewhere. The tests 
 """
 
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -162,7 +161,7 @@ def test_a_package_that_cannot_be_installed_is_named_and_the_rest_stands(small: 
         assert "Traceback" not in said
         assert "client: cloud-init finished with errors" in said
         assert "Unable to locate package no-such-package" in said
-        assert small.on("server1", "curl -s -m 5 http://192.168.1.50/").strip() == "server1"
+        assert small.on("server1", "systemctl is-active apache2").strip() == "active"
     finally:
         source.write_text(good, encoding="utf-8")
     small.up(within=900)
@@ -184,9 +183,9 @@ def test_a_machine_with_another_host_key_is_refused_and_named(small: TheLab) -> 
         assert "Traceback" not in said
         assert "master" in said
         assert "host key" in said
-    console = json.dumps("cd /etc/ssh && cp -a kept/* . && rm -r kept && systemctl restart ssh\n")
-    domain = small.domain("master")
-    small.beside("sh", "-c", f"printf {console} > $(virsh ttyconsole {domain})")
+    mend = "cd /etc/ssh && cp -a kept/* . && rm -r kept && systemctl restart ssh"
+    careless = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
+    small.beside("ssh", *careless, "master", mend)
     eventually(
         lambda: small.on("master", "true; echo in", check=False).strip() == "in", 60, "the key is back"
     )
@@ -206,7 +205,7 @@ def test_a_damaged_state_is_named_and_nothing_is_destroyed(small: TheLab) -> Non
         said = refused.stdout + refused.stderr
         assert refused.returncode == 1, said
         assert "Traceback" not in said
-        assert "small" in said
+        assert "the engine's state of stack small is damaged" in said
         assert set(small.virsh("list", "--name").split()) == {small.domain(name) for name in MACHINES}
     assert small.up(within=300).returncode == 0
     whole(small)

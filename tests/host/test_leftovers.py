@@ -184,6 +184,15 @@ def test_a_pool_whose_directory_is_gone_is_made_again(virsh: FakeVirsh) -> None:
     assert {MASTER, BACKUP}.isdisjoint(virsh.domains)
 
 
+def test_machines_without_their_network_are_removed_and_their_disks_stay(virsh: FakeVirsh) -> None:
+    del virsh.networks[PREFIX]
+    disks = set(virsh.pools[PREFIX].volumes)
+    refresh, _ = mend(virsh)
+    assert refresh is True
+    assert {MASTER, BACKUP}.isdisjoint(virsh.domains)
+    assert virsh.pools[PREFIX].volumes == disks
+
+
 def test_operations_that_were_cut_off_are_looked_at_again(virsh: FakeVirsh) -> None:
     refresh, _ = mend(virsh, {**RECORD, "pending_operations": [{"type": "creating"}]})
     assert refresh is True

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lab.errors import LabError
 from lab.host.paths import StackPaths
 from lab.host.stack import Stack, private_dir, write_private
 
@@ -132,3 +133,13 @@ def test_the_users_own_backend_and_passphrase_are_used(
 
 def test_without_a_hypervisor_of_its_own_a_command_runs_as_it_is(stack: Stack) -> None:
     assert stack.command(["virsh", "list"]) == ["virsh", "list"]
+
+
+@pytest.mark.parametrize("damage", ["", "{}", '{"version": 3, "check', "null", "[]"])
+def test_a_damaged_state_is_named_before_the_engine_takes_it_for_an_empty_one(
+    stack: Stack, damage: str
+) -> None:
+    stack.paths.state.parent.mkdir(parents=True)
+    stack.paths.state.write_text(damage, encoding="utf-8")
+    with pytest.raises(LabError, match=r"the engine's state of stack \w+ is damaged"):
+        stack.deployment()

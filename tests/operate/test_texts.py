@@ -15,7 +15,7 @@ from lab.topology import Role, Topology
 from tests.conftest import inventory_of
 
 MAIL = """\
-@@lab-mail@@1795431888
+@@lab-mail@@new/1795431888.M5P321Q1.client
 Date: Mon, 23 Nov 2026 11:04:48 +0000
 From: backup@laboratorio.com
 Subject: [backup] Realserver [192.168.1.50]:tcp:80 of virtual server [192.168.1.20]:tcp:80 - DOWN
@@ -23,7 +23,7 @@ To: cgomez.stack@gmail.com
 
 => CHECK failed on service : HTTP request failed <=
 
-@@lab-mail@@1795431890
+@@lab-mail@@new/1795431890.M77P321Q2.client
 Subject: =?utf-8?q?=C3=BC?=
 
 """
