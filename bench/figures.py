@@ -57,10 +57,8 @@ class Results(BaseModel):
 
     def add(self, name: str, unit: str, *samples: float, target: float | None = None) -> None:
         """Add samples of a quantity to those that are there, and write everything down."""
-        for figure in self.figures:
-            if figure.name == name:
-                figure.samples += samples
-                break
+        if figure := self.find(name):
+            figure.samples += samples
         else:
             self.figures.append(Figure(name=name, unit=unit, samples=list(samples), target=target))
         self.save()

@@ -10,7 +10,9 @@ import os
 import subprocess
 import tarfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.figures import Results
 from bench.templates import TEMPLATES
@@ -71,16 +73,7 @@ class _Vagrant:
         begun = time.monotonic()
         log = self._folder / f"{arguments[0]}.log"
         with log.open("w", encoding="utf-8") as out:
-            done = subprocess.run(
-                self._sandbox.command(["vagrant", *arguments], self._folder, self._environment),
-                cwd=self._folder,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                timeout=3000,
-                check=False,
-            )
+            done = self._execute(arguments, stdout=out, stderr=out, timeout=3000)
         if done.returncode != 0:
             last = "\n".join(log.read_text(encoding="utf-8").splitlines()[-30:])
             raise RuntimeError(f"vagrant {arguments[0]}: status {done.returncode}\n{last}")
@@ -92,17 +85,19 @@ class _Vagrant:
             "for n in $(seq 100 109); do "
             "curl -s -m 5 --interface 192.168.1.$n http://192.168.1.20/ || true; done"
         )
-        done = subprocess.run(
-            self._sandbox.command(["vagrant", "ssh", "client", "-c", loop], self._folder, self._environment),
+        done = self._execute(["ssh", "client", "-c", loop], capture_output=True, timeout=300)
+        return set(done.stdout.split())
+
+    def _execute(self, arguments: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run it beside its machines; ``options`` as for subprocess.run."""
+        return subprocess.run(  # noqa: PLW1510  the caller decides
+            self._sandbox.command(["vagrant", *arguments], self._folder, self._environment),
             cwd=self._folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
             text=True,
-            timeout=300,
-            check=False,
+            **options,
         )
-        return set(done.stdout.split())
 
 
 def _box(folder: Path, say: Say) -> Path:

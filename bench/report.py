@@ -1,7 +1,5 @@
 """The page and the picture of a run: docs/benchmarks.md, docs/benchmarks.svg."""
 
-from pathlib import Path
-
 import matplotlib as mpl
 from matplotlib.figure import Figure as Picture
 from matplotlib.ticker import MaxNLocator
@@ -11,7 +9,7 @@ from bench.templates import TEMPLATES
 
 PAGE = RESULTS.with_suffix(".md")
 PICTURE = RESULTS.with_suffix(".svg")
-_LAB, _PEER, _TARGET = "#0072B2", "#E69F00", "#D55E00"
+_LAB, _PEER = "#0072B2", "#E69F00"
 _PAIRS = (
     ("up, six machines", "up, six machines, until all servers have answered", "Vagrant: up, six machines"),
     ("up again", "up with nothing to do", "Vagrant: up with nothing to do"),
@@ -82,7 +80,7 @@ def _draw(results: Results) -> None:
 
 def main() -> None:
     """Write page and picture again from the figures that are there."""
-    write(Results.model_validate_json(Path(RESULTS).read_text(encoding="utf-8")))
+    write(Results.model_validate_json(RESULTS.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -156,9 +156,9 @@ def _without_disk(
 
 def switch_off(virsh: Virsh, stack: str) -> None:
     """Cut the power of every machine of a stack, all at once."""
+    found = present(virsh, stack)
+    off = {name for kind, name in found.stopped if kind == "domain"}
     with ThreadPoolExecutor() as threads:
-        found = present(virsh, stack)
-        off = {name for kind, name in found.stopped if kind == "domain"}
         for name in found.domains - off:
             threads.submit(_quietly, virsh, "destroy", name)
 

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import yaml
 
+from lab.operate.recording import Measure, Recording
+
 PROJECT = Path(__file__).resolve().parents[2]
 LAB = Path(sys.executable).with_name("lab")
 MEASURED: list[str] = []
@@ -171,6 +173,15 @@ class TheLab:
             yield seen
         finally:
             seen += self.on("client", "touch /tmp/stop; sleep 1; cat /tmp/seen").split()
+
+    def measured(self, drill: str, quantity: str) -> Measure:
+        """One quantity of a drill that is run now, whether it is within its bound or not."""
+        done = self.lab("drill", "run", drill, "--json", check=False)
+        if not done.stdout.strip():
+            raise AssertionError(f"drill {drill} had no result: {done.stderr.strip()}")
+        [recording] = [Recording.model_validate(one) for one in json.loads(done.stdout)]
+        [measure] = [one for one in recording.measures if one.bound.quantity == quantity]
+        return measure
 
     def ipvs(self, director: str) -> dict[str, int]:
         """Weights in the IPVS table of a director, by real server address."""
