@@ -1,6 +1,8 @@
 # The lab in a few words: `make up`, `make test`, `make down`. STACK=name picks another Pulumi.<name>.yaml.
 STACK ?= dev
 UV := $(shell sh toolchain/uv.sh --where)
+# Python's packages are compiled when they are installed: the first command is as fast as the next.
+export UV_COMPILE_BYTECODE := 1
 RUN := $(UV) run --quiet --locked --no-dev
 
 # BUNDLE=file, as `make bundle` writes it: what is missing is taken from there, nothing from a network.

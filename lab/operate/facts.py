@@ -79,8 +79,12 @@ async def ask(guests: Guests, machine: InventoryMachine) -> Facts:
     Raises:
         UnreachableError: it does not answer.
     """
-    script = _COMMON.format(unit=UNITS[machine.role]) + _ROLES[machine.role] + "\nexit 0\n"
-    return understand(machine, (await guests.run(machine.name, script)).stdout)
+    return understand(machine, (await guests.run(machine.name, script(machine))).stdout)
+
+
+def script(machine: InventoryMachine) -> str:
+    """What asks ``machine`` for its facts."""
+    return _COMMON.format(unit=UNITS[machine.role]) + _ROLES[machine.role] + "\nexit 0\n"
 
 
 def understand(machine: InventoryMachine, text: str) -> Facts:

@@ -63,13 +63,28 @@ async def take_back(lab: RunningLab, guests: Guests, fault: Fault) -> None:
         LabError: it could not be undone.
     """
     if (fault.undo_by or fault.by) == "virsh":
-        starts = fault.undo.startswith("start ")
-        if not (starts and await is_running(lab, fault.machine)):
+        if not await _is_back(lab, guests, fault):
             await lab.virsh(*shlex.split(fault.undo))
         if fault.boots:
             await until_up(guests, fault.machine)
     else:
         await guests.run(fault.machine, fault.undo, timeout=90)
+
+
+async def _is_back(lab: RunningLab, guests: Guests, fault: Fault) -> bool:
+    """Whether somebody has mended already what the hypervisor would: a boot takes a minute."""
+    match fault.undo.split()[0]:
+        case "start":
+            return await is_running(lab, fault.machine)
+        case "reset":
+            guests.forget(fault.machine)
+            try:
+                await guests.connect(fault.machine)
+            except LabError:
+                return False
+            return True
+        case _:
+            return False
 
 
 async def is_running(lab: RunningLab, machine: str) -> bool:

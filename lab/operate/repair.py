@@ -28,9 +28,10 @@ rm -rf /var/lib/lvs-dr-lab/aside*
 _PUSH = "sh /var/lib/lvs-dr-lab/push.sh\n"
 _DIRECTOR = "systemctl unmask -q keepalived 2>/dev/null"
 _SERVER = """
-pkill -CONT apache2
+systemctl kill -s CONT apache2 2>/dev/null
 for interface in lo eth0; do
-    sysctl -q -w net.ipv4.conf.$interface.arp_ignore=0 net.ipv4.conf.$interface.arp_announce=0
+    echo 0 > /proc/sys/net/ipv4/conf/$interface/arp_ignore
+    echo 0 > /proc/sys/net/ipv4/conf/$interface/arp_announce
 done
 ip -4 -oneline address show dev eth0 | awk -v vip={vip} 'index($4, vip "/") == 1 {{ print $4 }}' |
     xargs -r -I@ ip address del @ dev eth0

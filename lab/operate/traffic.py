@@ -11,8 +11,10 @@ from lab.operate.guests import Guests, Process, UnreachableError
 from lab.operate.recording import Request
 
 _PROGRAM = Path(__file__).with_name("on_guest") / "probe.py"
-# Seconds until a request that hangs is given up.
+# Seconds until a request that hangs is given up; where each waits for the one before, nothing else would show
+# whether it is only slow, so that its SYN has time to be sent again (after a second: RFC 6298).
 GIVE_UP = 1.0
+_GIVE_UP_IN_TURN = 2.5
 
 
 class Probe:
@@ -98,5 +100,5 @@ async def probe(
 
 async def ask_one_by_one(guests: Guests, sources: Sequence[str], count: int) -> list[Request]:
     """``count`` requests, each after the answer to the one before, from ``sources`` in turn."""
-    async with probe(guests, sources, count=count, one_by_one=True, give_up=5.0) as running:
+    async with probe(guests, sources, count=count, one_by_one=True, give_up=_GIVE_UP_IN_TURN) as running:
         return [request async for request in running]

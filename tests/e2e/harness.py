@@ -20,6 +20,14 @@ PROJECT = Path(__file__).resolve().parents[2]
 LAB = Path(sys.executable).with_name("lab")
 MEASURED: list[str] = []
 
+# The smallest lab that balances anything.
+SMALL = {
+    "lvs-dr-lab:image": "debian",
+    "lvs-dr-lab:directors": [{"name": "master", "address": "192.168.1.21", "priority": 150}],
+    "lvs-dr-lab:servers": [{"name": "server1", "address": "192.168.1.50"}],
+    "lvs-dr-lab:client": {"address": "192.168.1.100", "extra_addresses": 1},
+}
+
 
 def checkout(destination: Path) -> Path:
     """A copy of the tracked and new files of the project: a lab of its own, beside any other."""
@@ -80,7 +88,12 @@ class TheLab:
         return [str(LAB), *arguments]
 
     def _environment(self) -> dict[str, str]:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI")}
+        # As a user has it: the engine's settings are the lab's, and Python keeps what it has compiled.
+        environment = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith("PULUMI") and key != "PYTHONDONTWRITEBYTECODE"
+        }
         return environment | {"LVS_DR_LAB_STACK": self.stack, "NO_COLOR": "1", "COLUMNS": "200"}
 
     @contextmanager

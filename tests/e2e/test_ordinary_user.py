@@ -11,17 +11,10 @@ import yaml
 
 from lab.host import guest_image
 from lab.host.paths import cache_dir
-from tests.e2e.harness import MEASURED, checkout
+from tests.e2e.harness import MEASURED, SMALL, checkout
 from tests.users import User, ordinary_user
 
 pytestmark = [pytest.mark.lab, pytest.mark.own_lab, pytest.mark.timeout(3600)]
-
-SMALL = {
-    "lvs-dr-lab:image": "debian",
-    "lvs-dr-lab:directors": [{"name": "master", "address": "192.168.1.21", "priority": 150}],
-    "lvs-dr-lab:servers": [{"name": "server1", "address": "192.168.1.50"}],
-    "lvs-dr-lab:client": {"address": "192.168.1.100", "extra_addresses": 1},
-}
 
 
 def newcomer(user: User, **settings: object) -> Path:

@@ -15,7 +15,7 @@ from lab.operate.challenges.base import Cast
 from lab.operate.drills import DRILLS, servers, vrrp
 from lab.operate.drills.forwarding import _scheduler
 from lab.operate.exercise import Logbook
-from lab.operate.guests import Answer, Guests
+from lab.operate.guests import Answer, Guests, UnreachableError
 from lab.operate.running import RunningLab
 from lab.render.pushes import keepalived_conf
 from lab.topology import Topology
@@ -190,3 +190,25 @@ def test_a_damaged_logbook_is_named(tmp_path: Path) -> None:
     (tmp_path / "exercise.json").write_text("{", encoding="utf-8")
     with pytest.raises(LabError, match=r"exercise\.json is damaged"):
         Logbook(tmp_path).current()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_machine_that_answers_again_is_not_reset(
+    lab: RunningLab, guests: Recorded, monkeypatch: pytest.MonkeyPatch, answers: bool
+) -> None:
+    hermit = next(one for one in CHALLENGES if one.name == "hermit")
+    [fault] = asyncio.run(hermit.faults(Cast(lab, guests)))
+    told: list[tuple[str, ...]] = []
+
+    async def virsh(self: RunningLab, *arguments: str) -> str:
+        told.append(arguments)
+        return ""
+
+    async def connect(self: Guests, machine: str) -> None:
+        if not answers:
+            raise UnreachableError(machine, "no answer")
+
+    monkeypatch.setattr(RunningLab, "virsh", virsh)
+    monkeypatch.setattr(Guests, "connect", connect)
+    asyncio.run(faults.take_back(lab, guests, fault))
+    assert told == ([] if answers else [("reset", "lvs-dr-lab-dev.server3")])

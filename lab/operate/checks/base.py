@@ -12,6 +12,7 @@ from lab.inventory import Inventory, InventoryMachine
 from lab.operate import facts as telling
 from lab.operate.facts import Facts
 from lab.operate.guests import Answer, Guests, UnreachableError
+from lab.operate.questions import Questions
 
 T = TypeVar("T")
 
@@ -62,32 +63,25 @@ class Examination:
     def __init__(self, guests: Guests) -> None:
         self.guests = guests
         self.inventory = guests.inventory
-        self._told: dict[tuple[str, str], tuple[float, Any]] = {}
+        self._questions = Questions(guests)
+        self._told: dict[tuple[str, str], tuple[float, str]] = {}
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._once: dict[str, asyncio.Task[Any]] = {}
 
     async def facts(self, name: str) -> Facts:
         """What machine ``name`` says of itself, less than a second old."""
-        return await self._fresh(
-            (name, "facts"), lambda: telling.ask(self.guests, self.inventory.machine(name))
-        )
+        machine = self.inventory.machine(name)
+        return telling.understand(machine, await self.told(name, telling.script(machine)))
 
-    async def told(self, machine: str, command: str) -> str:
-        """What a command printed on a machine less than a second ago; its status does not matter."""
-
-        async def ask() -> str:
-            return (await self.guests.run(machine, command, check=False)).stdout
-
-        return await self._fresh((machine, command), ask)
-
-    async def _fresh(self, key: tuple[str, str], ask: Callable[[], Awaitable[T]]) -> T:
+    async def told(self, machine: str, script: str) -> str:
+        """What a script printed on a machine less than a second ago; its status does not matter."""
+        key = (machine, script)
         async with self._locks.setdefault(key, asyncio.Lock()):
             known = self._told.get(key)
             if known is None or time.monotonic() - known[0] >= _FRESH:
-                answer = await ask()
+                answer = await self._questions.ask(machine, script)
                 known = self._told[key] = (time.monotonic(), answer)
-            found: T = known[1]
-            return found
+            return known[1]
 
     async def run(self, machine: str, command: str, *, check: bool = True) -> Answer:
         """Run a command on a machine."""

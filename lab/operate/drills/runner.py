@@ -102,6 +102,8 @@ async def _run(stage: Stage, drill: Drill, sources: Sequence[str], folder: Path,
             seconds = stage.now()
         recording = _recording(drill, stage, seconds, measured)
         teller.drill(_live(stage, drill, "done", recording.measures))
+        # Drawn while the lab is put back, and kept whatever comes of that.
+        written = asyncio.create_task(asyncio.to_thread(_write, folder, recording))
     except BaseException:
         teller.drill(_live(stage, drill, "failed"))
         raise
@@ -109,7 +111,7 @@ async def _run(stage: Stage, drill: Drill, sources: Sequence[str], folder: Path,
         # Also on Ctrl-C: what was broken is mended before anything else.
         await _to_the_end(_restore(stage, say), say)
         teller.close()
-    return Outcome(recording, _write(folder, recording))
+    return Outcome(recording, await written)
 
 
 def _live(
