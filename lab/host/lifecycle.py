@@ -114,7 +114,9 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
         if stands := standing.unchanged(paths, settings, engine, virsh):
             return Up(stack, recall.inventory(stack), stands.image, "nothing changed", clock.laps)
         standing.forget(paths)
-        _check(stack, say)
+        if not stack.exists():
+            # Of one that does, the program looks at what is new before it makes it.
+            _check(stack, say)
         if stack.unlock():
             say("an earlier run was killed: its lock is removed")
         stack.create()

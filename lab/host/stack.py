@@ -200,24 +200,26 @@ class Stack:
             LabError: it cannot be read, or is damaged: the engine takes an empty file for a stack without
                 machines, and those that stand would be removed as nobody's.
         """
-        if not foreign_backend():
-            self._refuse_damage()
-        exported = json.loads(self.ask("stack", "export"))
-        deployment = exported.get("deployment")
-        return deployment if isinstance(deployment, dict) else {}
+        if foreign_backend():
+            exported = json.loads(self.ask("stack", "export")).get("deployment")
+        else:
+            # Read here: to start the engine takes a second.
+            exported = self._checkpoint().get("latest")
+        return exported if isinstance(exported, dict) else {}
 
-    def _refuse_damage(self) -> None:
+    def _checkpoint(self) -> dict[str, Any]:
         state = self.paths.state
         try:
-            whole = "checkpoint" in json.loads(state.read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError):
-            whole = False
-        if not whole:
+            checkpoint = json.loads(state.read_text(encoding="utf-8"))["checkpoint"]
+        except (OSError, ValueError, TypeError, KeyError):
+            checkpoint = None
+        if not isinstance(checkpoint, dict):
             raise LabError(
                 f"the engine's state of stack {self.name} is damaged: {state}.\n"
                 f"    Put {state.name}.bak, the copy of the step before, in its place and `make up` again;\n"
                 "    or `make down`, which removes the lab by name."
             )
+        return checkpoint
 
     def outputs(self, *, secrets_too: bool = False) -> dict[str, Any]:
         """The stack's outputs; secret ones only if asked for."""
