@@ -102,14 +102,18 @@ def present(virsh: Virsh, stack: str) -> Belongings:
 def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool:
     """Prepare the hypervisor for an ``up``; whether the engine must look again at what exists.
 
-    Removes what the engine never wrote down, starts a network or pool that was stopped, resumes a machine
-    that was paused, and removes those that the provider could not even read: whose disk is gone, or all if
-    their network is. Disks that are there stay, and machines are made again from them.
+    Removes what the engine never wrote down, starts a network or pool that was stopped (the machines of that
+    network are off then, for ``up`` to switch on), resumes a machine that was paused, and removes those that
+    the provider could not even read: whose disk is gone, or all if their network is. Disks that are there
+    stay, and machines are made again from them.
     """
     known, found = recorded(deployment), present(virsh, stack)
     for name in sorted(name for name in known.networks if ("network", name) in found.stopped):
-        say(f"network {name} was stopped: starting it")
+        # A machine that was plugged into it no longer is: it plugs itself in when it starts.
+        say(f"network {name} was stopped: starting it, and its machines with it")
+        switch_off(virsh, stack)
         virsh("net-start", name)
+        found = present(virsh, stack)
     for name in sorted(name for name in known.pools if ("pool", name) in found.stopped):
         say(f"pool {name} was stopped: starting it")
         virsh("pool-build", name)

@@ -170,6 +170,13 @@ def test_a_machine_that_boots_no_more_is_built_again(small: TheLab) -> None:
     whole(small)
 
 
+@pytest.mark.soak
+def test_a_network_that_was_stopped_is_back_after_one_up(small: TheLab) -> None:
+    small.virsh("net-destroy", "lvs-dr-lab-small")
+    small.up(within=900)
+    whole(small)
+
+
 def test_a_network_that_is_gone_is_back_after_one_up(small: TheLab) -> None:
     small.virsh("net-destroy", "lvs-dr-lab-small")
     small.virsh("net-undefine", "lvs-dr-lab-small")

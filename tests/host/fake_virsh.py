@@ -60,6 +60,7 @@ class FakeVirsh:
         if not self.domains[name]:
             raise LabError("domain is not running")
         self.domains[name] = False
+        self.paused.discard(name)
 
     def _resume(self, name: str) -> None:
         self._known(self.domains, name)

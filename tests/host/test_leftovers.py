@@ -119,13 +119,17 @@ def test_all_of_a_stack_that_was_never_recorded_is_removed(virsh: FakeVirsh) -> 
     assert refresh is False
 
 
-def test_a_stopped_network_is_started_and_the_machines_stay(virsh: FakeVirsh) -> None:
+def test_a_stopped_network_is_started_and_its_machines_are_switched_on_again(virsh: FakeVirsh) -> None:
     virsh.networks[PREFIX] = False
+    virsh.paused = {MASTER}
     refresh, said = mend(virsh)
     assert virsh.networks[PREFIX] is True
-    assert said == [f"network {PREFIX} was stopped: starting it"]
-    assert virsh.changes == [("net-start", PREFIX)]
-    assert refresh is False
+    assert said == [f"network {PREFIX} was stopped: starting it, and its machines with it"]
+    assert sorted(virsh.changes[:2]) == [("destroy", BACKUP), ("destroy", MASTER)]
+    assert virsh.changes[2:] == [("net-start", PREFIX)]
+    assert not virsh.domains[MASTER]
+    assert not virsh.domains[BACKUP]
+    assert refresh is True
 
 
 def test_a_stopped_pool_is_started(virsh: FakeVirsh) -> None:
