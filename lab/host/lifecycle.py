@@ -114,12 +114,14 @@ def up(paths: StackPaths, say: Say, progress: Progress | None = None, *, asked: 
         if stands := standing.unchanged(paths, settings, engine, virsh):
             return Up(stack, recall.inventory(stack), stands.image, "nothing changed", clock.laps)
         standing.forget(paths)
-        if not stack.exists():
-            # Of one that does, the program looks at what is new before it makes it.
+        new = not stack.exists()
+        if new:
+            # Of one that is there, the program looks at what is added before it makes it.
             _check(stack, say)
         if stack.unlock():
             say("an earlier run was killed: its lock is removed")
-        stack.create()
+        if new:
+            stack.create()
         deployment = stack.deployment()
         _refuse_moving(deployment, settings, paths)
         if not _image_is_chosen(deployment):

@@ -144,13 +144,11 @@ class Stack:
         return any(entry["name"].rsplit("/", 1)[-1] == self.name for entry in json.loads(done.stdout))
 
     def create(self) -> None:
-        """Make the stack in the backend if it is not there.
+        """Make the stack in the backend, which does not know it yet.
 
         Raises:
             LabError: the configuration has secrets that this passphrase does not open; or the engine failed.
         """
-        if self.exists():
-            return
         # What an engine that was killed has left of an earlier life of the stack fits no new passphrase.
         self._drop_salt()
         try:
@@ -200,26 +198,11 @@ class Stack:
             LabError: it cannot be read, or is damaged: the engine takes an empty file for a stack without
                 machines, and those that stand would be removed as nobody's.
         """
-        if foreign_backend():
-            exported = json.loads(self.ask("stack", "export")).get("deployment")
-        else:
+        if not foreign_backend():
             # Read here: to start the engine takes a second.
-            exported = self._checkpoint().get("latest")
+            return deployment_in(self.paths)
+        exported = json.loads(self.ask("stack", "export")).get("deployment")
         return exported if isinstance(exported, dict) else {}
-
-    def _checkpoint(self) -> dict[str, Any]:
-        state = self.paths.state
-        try:
-            checkpoint = json.loads(state.read_text(encoding="utf-8"))["checkpoint"]
-        except (OSError, ValueError, TypeError, KeyError):
-            checkpoint = None
-        if not isinstance(checkpoint, dict):
-            raise LabError(
-                f"the engine's state of stack {self.name} is damaged: {state}.\n"
-                f"    Put {state.name}.bak, the copy of the step before, in its place and `make up` again;\n"
-                "    or `make down`, which removes the lab by name."
-            )
-        return checkpoint
 
     def outputs(self, *, secrets_too: bool = False) -> dict[str, Any]:
         """The stack's outputs; secret ones only if asked for."""
@@ -271,6 +254,27 @@ class Stack:
 def foreign_backend() -> bool:
     """Whether the user keeps the engine's state in a place of their own."""
     return "PULUMI_BACKEND_URL" in os.environ
+
+
+def deployment_in(paths: StackPaths) -> dict[str, Any]:
+    """The engine's record of a stack whose state rests in the checkout; empty if it was never built.
+
+    Raises:
+        LabError: the state cannot be read, or is damaged.
+    """
+    state = paths.state
+    try:
+        checkpoint = json.loads(state.read_text(encoding="utf-8"))["checkpoint"]
+    except (OSError, ValueError, TypeError, KeyError):
+        checkpoint = None
+    if not isinstance(checkpoint, dict):
+        raise LabError(
+            f"the engine's state of stack {paths.stack} is damaged: {state}.\n"
+            f"    Put {state.name}.bak, the copy of the step before, in its place and `make up` again;\n"
+            "    or `make down`, which removes the lab by name."
+        )
+    found = checkpoint.get("latest")
+    return found if isinstance(found, dict) else {}
 
 
 def _engine_words(text: str) -> str:

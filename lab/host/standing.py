@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from lab.host import doctor, leftovers
 from lab.host.engine import Engine
 from lab.host.paths import StackPaths
-from lab.host.stack import foreign_backend, write_private
+from lab.host.stack import deployment_in, foreign_backend, write_private
 from lab.settings import Settings
 
 # What the program is made of; tests, docs and the tools that come later change no machine.
@@ -52,9 +52,8 @@ def unchanged(
         return None
     if standing.fingerprint != _fingerprint(paths, settings, engine):
         return None
-    deployment = json.loads(paths.state.read_text(encoding="utf-8"))["checkpoint"]["latest"]
     found = leftovers.present(virsh, paths.stack)
-    whole = found == leftovers.recorded(deployment) and not found.stopped and not found.paused
+    whole = found == leftovers.recorded(deployment_in(paths)) and not found.stopped and not found.paused
     return standing if whole else None
 
 

@@ -76,15 +76,15 @@ class Process:
         except (asyncssh.Error, OSError) as error:
             raise UnreachableError(self._machine, _reason(error)) from None
 
-    async def answer(self, question: str = "") -> str:
-        """Give it a line, and wait for the line that it prints for it.
+    async def answer(self) -> str:
+        """Give it an empty line, and wait for the line that it prints for it.
 
         Raises:
             UnreachableError: the connection broke, it ended, or the time is up.
         """
         try:
             async with asyncio.timeout(_COMMAND_TIMEOUT):
-                self._process.stdin.write(f"{question}\n")
+                self._process.stdin.write("\n")
                 line = await self._process.stdout.readline()
         except TimeoutError:
             raise UnreachableError(self._machine, f"no answer within {_COMMAND_TIMEOUT:.0f} s") from None
@@ -208,6 +208,9 @@ class Guests:
                 asked.append((doubt, told - before - doubt))
                 if doubt < _CLOCK_GOOD or abs(asked[-1][1]) + doubt < limit:
                     break
+        except UnreachableError:
+            self.forget(machine)
+            raise
         finally:
             clock.close()
         doubt, ahead = min(asked)

@@ -11,16 +11,13 @@ from lab.operate.guests import Guests
 # Stands between the answers: ASCII's record separator, octal 36, which none of the programs prints.
 _BETWEEN = "\x1e"
 
-_Waiting = list[tuple[str, asyncio.Future[str]]]
-
 
 class Questions:
     """Gathers scripts by machine; none of them may hang or read its standard input."""
 
     def __init__(self, guests: Guests) -> None:
         self._guests = guests
-        self._waiting: dict[str, _Waiting] = {}
-        self._asking: set[asyncio.Task[None]] = set()
+        self._gathering: dict[str, tuple[list[str], asyncio.Task[list[str]]]] = {}
 
     async def ask(self, machine: str, script: str) -> str:
         """What ``script`` prints on ``machine``; its status does not matter.
@@ -28,29 +25,20 @@ class Questions:
         Raises:
             UnreachableError: the machine does not answer.
         """
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(machine, [])
-        waiting.append((script, answer))
-        if len(waiting) == 1:
-            task = asyncio.create_task(self._put(machine))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
-        return await answer
+        if machine not in self._gathering:
+            scripts: list[str] = []
+            self._gathering[machine] = (scripts, asyncio.create_task(self._put(machine, scripts)))
+        scripts, answers = self._gathering[machine]
+        place = len(scripts)
+        scripts.append(script)
+        # Shielded: one who gives up must not take the answers from the others.
+        return (await asyncio.shield(answers))[place]
 
-    async def _put(self, machine: str) -> None:
+    async def _put(self, machine: str, scripts: list[str]) -> list[str]:
         await asyncio.sleep(0)
-        waiting = self._waiting.pop(machine)
-        try:
-            answer = await self._guests.run(machine, together([script for script, _ in waiting]), check=False)
-            parts = apart(answer.stdout, len(waiting))
-        except Exception as error:  # Whatever it is, those who asked must hear of it.
-            for _, asked in waiting:
-                if not asked.done():
-                    asked.set_exception(error)
-        else:
-            for (_, asked), part in zip(waiting, parts, strict=True):
-                if not asked.done():
-                    asked.set_result(part)
+        del self._gathering[machine]
+        answer = await self._guests.run(machine, together(scripts), check=False)
+        return apart(answer.stdout, len(scripts))
 
 
 def together(scripts: Sequence[str]) -> str:

@@ -11,9 +11,9 @@ from lab.operate.guests import Guests, Process, UnreachableError
 from lab.operate.recording import Request
 
 _PROGRAM = Path(__file__).with_name("on_guest") / "probe.py"
-# Seconds until a request that hangs is given up; where each waits for the one before, nothing else would show
-# whether it is only slow, so that its SYN has time to be sent again (after a second: RFC 6298).
+# Seconds until a request that hangs is given up.
 GIVE_UP = 1.0
+# The same where each waits for the one before: a lost SYN is sent again after a second (RFC 6298).
 _GIVE_UP_IN_TURN = 2.5
 
 
