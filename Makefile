@@ -49,14 +49,11 @@ audit: setup-python
 	@sh toolchain/audit.sh $(UV)
 
 # Everything, the real lab included: it builds one. Under emulation on two processors about an hour. First, on
-# all processors, what needs no lab; then what measures the lab, and beside it, ten steps nicer, what builds others.
+# all processors, what needs no lab.
 test: lint audit setup test-packages
 	@$(UV) sync --quiet --locked
 	$(UV) run --quiet pytest -m "not lab" -n auto $(PYTEST)
-	@echo "labs of their own are built beside the one that is measured; what comes of them is told at the end"
-	@nice -n 10 $(UV) run --quiet pytest -m "own_lab and not soak" --durations 10 $(PYTEST) > .labs-of-their-own.log 2>&1 & own=$$!; \
-	$(UV) run --quiet pytest -m "lab and not own_lab and not soak" --durations 40 $(PYTEST); status=$$?; \
-	wait $$own || status=1; cat .labs-of-their-own.log; rm -f .labs-of-their-own.log; exit $$status
+	$(UV) run --quiet pytest -m "lab and not soak" --durations 40 $(PYTEST)
 
 # What takes too long for every change: interruptions at twenty points, a failover a minute (SOAK_MINUTES, 30).
 soak: setup test-packages

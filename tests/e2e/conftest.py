@@ -1,11 +1,8 @@
 import os
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.e2e.harness import MEASURED, TheLab, checkout
@@ -19,32 +16,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes the one lab away comes after all that need it."""
-    items.sort(key=lambda item: item.get_closest_marker("ends_the_lab") is not None)
+    """What takes the one lab away comes after all that need it, and then what builds labs of its own.
 
-
-@pytest.fixture(scope="session", autouse=True)
-def courtesy() -> Iterator[None]:
-    """A run that nice(1) began lets others go first with its guests too.
-
-    Each guest is a session of its own. Where the kernel groups processes by session (sched(7), autogroup),
-    nice values count within a session only, and a session has a value of its own.
+    Guests beyond the number of processors slow each other down, and what is measured with them.
     """
-    if (value := os.nice(0)) <= 0:
-        yield
-        return
-    over = threading.Event()
-
-    def lower() -> None:
-        while not over.wait(2):
-            for process in psutil.process_iter(["nice"]):
-                with suppress(OSError, psutil.Error):
-                    if process.info["nice"] == value and os.getsid(process.pid) != os.getsid(0):
-                        Path(f"/proc/{process.pid}/autogroup").write_text(str(value), encoding="ascii")
-
-    threading.Thread(target=lower, daemon=True).start()
-    yield
-    over.set()
+    items.sort(key=lambda item: [bool(item.get_closest_marker(mark)) for mark in ("own_lab", "ends_the_lab")])
 
 
 @pytest.fixture(scope="session")

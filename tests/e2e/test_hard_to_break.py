@@ -187,6 +187,7 @@ def test_a_network_that_was_stopped_is_back_after_one_up(small: TheLab) -> None:
     whole(small)
 
 
+@pytest.mark.soak
 def test_a_network_that_is_gone_is_back_after_one_up(small: TheLab) -> None:
     small.virsh("net-destroy", "lvs-dr-lab-small")
     small.virsh("net-undefine", "lvs-dr-lab-small")
