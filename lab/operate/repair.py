@@ -26,7 +26,8 @@ rm -rf /var/lib/lvs-dr-lab/aside*
 """
 # What was pushed last is pushed again by the machine itself; it starts what it reloads.
 _PUSH = "sh /var/lib/lvs-dr-lab/push.sh\n"
-_DIRECTOR = "systemctl unmask -q keepalived 2>/dev/null"
+# Only if it is masked: systemd reads all its units again for it.
+_DIRECTOR = "[ ! -L /etc/systemd/system/keepalived.service ] || systemctl unmask -q keepalived"
 _SERVER = """
 systemctl kill -s CONT apache2 2>/dev/null
 for interface in lo eth0; do
