@@ -98,7 +98,17 @@ async def probe(
         process.close()
 
 
-async def ask_one_by_one(guests: Guests, sources: Sequence[str], count: int) -> list[Request]:
-    """``count`` requests, each after the answer to the one before, from ``sources`` in turn."""
+async def ask_one_by_one(
+    guests: Guests, sources: Sequence[str], count: int, *, nobody: int = 0
+) -> list[Request]:
+    """``count`` requests, each after the answer to the one before, from ``sources`` in turn.
+
+    No more than ``nobody`` are made if none of those was answered; 0 for all in any case.
+    """
+    made: list[Request] = []
     async with probe(guests, sources, count=count, one_by_one=True, give_up=_GIVE_UP_IN_TURN) as running:
-        return [request async for request in running]
+        async for request in running:
+            made.append(request)
+            if len(made) == nobody and not any(one.server for one in made):
+                break
+    return made

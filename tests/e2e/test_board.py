@@ -14,9 +14,10 @@ from tests.e2e.harness import LAB, TheLab, eventually
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(2700)]
 
-# Seconds. A quiet host takes one; here browser, board and six emulated guests share two processors, and what
-# is asked is that nobody needs to load the page again.
-LATEST = 10.0
+# Seconds. What is promised on a quiet host; and what must hold where browser, board and six emulated guests
+# share two processors that others may use too.
+PROMISED = 1.5
+LATEST = 5.0
 # Resolves with the browser's time when the backup is drawn as MASTER.
 WATCH = """
 () => new Promise(done => {
@@ -66,11 +67,18 @@ def test_a_failover_is_seen_on_the_page_when_it_happens(lab: TheLab, tmp_path: P
             page.wait_for_function(
                 "() => document.querySelectorAll('#counters li').length >= 3", timeout=60_000
             )
-            late = _lateness(lab, page, url)
+            late = [_lateness(lab, page, url)]
+            # A host that was busy at the wrong moment gets another chance; a slow board gains nothing by it.
+            while late[-1] > PROMISED and len(late) < 3:
+                lab.on("master", "systemctl start keepalived")
+                word.wait_for(timeout=60_000)
+                page.locator('.machine[data-machine="backup"] .word', has_text="BACKUP").wait_for()
+                late.append(_lateness(lab, page, url))
             page.screenshot(path=str(tmp_path / "failover.png"))
             browser.close()
-        lab.note(f"board: a failover is on the page {late:.2f} s after the VIP moved")
-        assert late <= LATEST
+        said = ", ".join(f"{seconds:.2f}" for seconds in late)
+        lab.note(f"board: a failover is on the page after the VIP moved, in seconds: {said}")
+        assert min(late) <= LATEST
         assert complaints == []
     finally:
         os.killpg(board.pid, signal.SIGINT)

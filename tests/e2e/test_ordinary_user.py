@@ -40,6 +40,8 @@ def interfaces() -> set[str]:
     return set(psutil.net_if_addrs())
 
 
+# A network and a guest without root are in tests/host/test_sandbox.py, and in every run.
+@pytest.mark.soak
 def test_a_lab_without_root(capfd: pytest.CaptureFixture[str]) -> None:
     before = interfaces()
     with ordinary_user() as user:
