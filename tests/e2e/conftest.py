@@ -16,11 +16,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes the one lab away comes after all that need it, and then what builds labs of its own.
+    """What may leave the one lab in pieces comes late, what takes it away after it, then what builds others.
 
     Guests beyond the number of processors slow each other down, and what is measured with them.
     """
-    items.sort(key=lambda item: [bool(item.get_closest_marker(mark)) for mark in ("own_lab", "ends_the_lab")])
+    late = ("own_lab", "ends_the_lab", "risks_the_lab")
+    items.sort(key=lambda item: [bool(item.get_closest_marker(mark)) for mark in late])
 
 
 @pytest.fixture(scope="session")

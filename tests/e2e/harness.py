@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import yaml
 
+from lab.host.sandbox import Sandbox
 from lab.operate.recording import Measure, Recording
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -132,6 +133,35 @@ class TheLab:
 
     def up(self, *, check: bool = True, within: float = 2400) -> subprocess.CompletedProcess[str]:
         return self.lab("up", within=within, check=check)
+
+    def refused_up(self, *, within: float) -> str:
+        """What an `up` that must fail says."""
+        done = self.up(check=False, within=within)
+        said = done.stdout + done.stderr
+        assert done.returncode == 1, said
+        assert "Traceback" not in said
+        return said
+
+    def assert_whole(self) -> None:
+        """Every check passes; on a busy host a login may take longer than one check waits."""
+        said: list[str] = []
+
+        def passes() -> bool:
+            done = self.lab("check", check=False)
+            said.append(done.stdout + done.stderr)
+            return done.returncode == 0
+
+        try:
+            eventually(passes, 240, "every check passes")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{said[-1]}") from None
+
+    def kill_libvirtd(self) -> None:
+        """End this stack's libvirtd as a crash does; `lab exec` would start it again."""
+        sandbox = Sandbox(self.tree / f".lab/stacks/{self.stack}/hypervisor")
+        subprocess.run(
+            sandbox.command(["sh", "-c", "kill -KILL $(cat /run/libvirt/libvirtd.pid)"]), check=True
+        )
 
     def beside(self, *argv: str, within: float = 120, check: bool = True) -> str:
         """Run a command beside the machines, as `lab shell` would."""

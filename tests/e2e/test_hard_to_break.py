@@ -1,284 +1,82 @@
 """What ordinary people and bad luck do to a lab, and that one command mends it.
 
-A lab of three machines of its own: what six add is tested elsewhere. The tests share it and leave it whole.
+What takes longer is in test_soak.py.
 """
 
-import itertools
-import os
-import signal
 import subprocess
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import yaml
 
-from lab.host.sandbox import Sandbox
-from tests.e2e.harness import SMALL, TheLab, checkout, eventually
+from tests.e2e.harness import TheLab, eventually
 
-pytestmark = [pytest.mark.lab, pytest.mark.own_lab, pytest.mark.timeout(3600)]
-
-MACHINES = ("master", "server1", "client")
+pytestmark = [pytest.mark.lab, pytest.mark.risks_the_lab, pytest.mark.timeout(3600)]
 
 
-def planned(tree: Path, stack: str) -> TheLab:
-    (tree / f"Pulumi.{stack}.yaml").write_text(yaml.safe_dump({"config": SMALL}), encoding="utf-8")
-    return TheLab(tree, stack)
+def running(lab: TheLab) -> set[str]:
+    """The machines that run, each by what no other one will ever be called."""
+    return set(lab.virsh("list", "--uuid").split())
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return checkout(tmp_path_factory.mktemp("small"))
-
-
-@pytest.fixture(scope="module")
-def unbuilt(tree: Path) -> Iterator[TheLab]:
-    """The one lab of this module, whether it stands or not."""
-    lab = planned(tree, "small")
-    try:
-        yield lab
-    finally:
-        lab.lab("down", check=False)
-        lab.assert_gone()
-
-
-@pytest.fixture
-def small(unbuilt: TheLab) -> TheLab:
-    """The same lab, built by whoever needs it first."""
-    if not (unbuilt.tree / ".lab/stacks/small/inventory.json").exists():
-        unbuilt.up()
-    return unbuilt
-
-
-def interrupted(lab: TheLab, number: int, seconds: float) -> bool:
-    """End an `up` after ``seconds``; whether it was still at work."""
-    with lab.started("up") as process:
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, number)
-            # Ctrl-C and TERM let the engine write down what it has.
-            process.wait(240)
-            return True
-        return False
-
-
-def whole(lab: TheLab) -> None:
-    """Every check passes; beside other labs a login may take longer than one check waits."""
-
-    def passes() -> bool:
-        done = lab.lab("check", check=False)
-        said.append(done.stdout + done.stderr)
-        return done.returncode == 0
-
-    said: list[str] = []
-    try:
-        eventually(passes, 240, "every check passes")
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{said[-1]}") from None
-
-
-def refused(lab: TheLab, within: float) -> str:
-    """What an `up` that must fail says."""
-    done = lab.up(check=False, within=within)
-    said = done.stdout + done.stderr
-    assert done.returncode == 1, said
-    assert "Traceback" not in said
-    return said
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("seconds", [0.3, 1, 2, 3, 5, 8, 13, 21])
-def test_down_leaves_nothing_of_an_up_that_was_killed(tree: Path, seconds: float) -> None:
-    lab = planned(tree, "cut")
-    assert interrupted(lab, signal.SIGKILL, seconds)
-    lab.lab("down", within=300)
-    lab.assert_gone()
-
-
-@pytest.mark.soak
-def test_an_up_that_is_interrupted_again_and_again_ends_in_a_whole_lab(unbuilt: TheLab) -> None:
-    begun = time.monotonic()
-    numbers = itertools.cycle((signal.SIGINT, signal.SIGTERM, signal.SIGKILL))
-    # What was built stays, so the points of interruption spread over the whole of a run.
-    cut = [interrupted(unbuilt, next(numbers), 2.0 + step) for step in range(20)]
-    assert sum(cut) >= 10, cut
-    unbuilt.up()
-    whole(unbuilt)
-    unbuilt.note(f"up of three machines, interrupted {sum(cut)} times: {time.monotonic() - begun:.0f} s")
-
-
-@pytest.mark.soak
-def test_a_computer_that_was_restarted_has_its_lab_again_after_one_up(small: TheLab) -> None:
-    small.on("server1", "echo kept > /root/kept; sync")
-    Sandbox(small.tree / ".lab/stacks/small/hypervisor").stop()
-    away = small.lab("check", check=False)
-    assert away.returncode == 3
-    assert "`make up` brings the lab back" in away.stderr
-    begun = time.monotonic()
-    small.up(within=900)
-    small.note(f"up of three machines after a restart: {time.monotonic() - begun:.0f} s")
-    assert small.on("server1", "cat /root/kept").strip() == "kept"
-    whole(small)
-
-
-def test_a_libvirtd_that_was_killed_is_started_again(small: TheLab) -> None:
-    kill_libvirtd(small)
-    assert "Nothing changed" in small.up(within=120).stdout
-    whole(small)
-
-
-def kill_libvirtd(lab: TheLab) -> None:
-    # `lab exec` would start it again.
-    sandbox = Sandbox(lab.tree / f".lab/stacks/{lab.stack}/hypervisor")
-    script = "kill -KILL $(cat /run/libvirt/libvirtd.pid)"
-    subprocess.run(sandbox.command(["sh", "-c", script]), check=True)
-
-
-@pytest.mark.soak
-def test_a_libvirtd_that_is_killed_during_an_up(small: TheLab) -> None:
-    two = [{"name": f"server{n}", "address": f"192.168.1.{49 + n}"} for n in (1, 2)]
-    console = small.tree / ".lab/stacks/small/hypervisor/log/qemu" / f"{small.domain('server2')}.console.log"
-    with small.configured(servers=two):
-        with small.started("up") as process:
-            eventually(console.exists, 60, "the second server is switched on")
-            kill_libvirtd(small)
-            process.wait(900)
-        small.up(within=900)
-        whole(small)
-    small.up(within=300)
-    whole(small)
+def test_a_libvirtd_that_was_killed_is_started_again(lab: TheLab) -> None:
+    lab.kill_libvirtd()
+    assert "Nothing changed" in lab.up(within=120).stdout
+    lab.assert_whole()
 
 
 def test_machines_that_are_paused_undefined_or_have_lost_their_disk_are_back_after_one_up(
-    small: TheLab,
+    lab: TheLab,
 ) -> None:
-    host_key = small.on("client", "cat /etc/ssh/ssh_host_ed25519_key.pub")
-    master = small.virsh("domuuid", small.domain("master"))
-    small.virsh("suspend", small.domain("master"))
-    disk = small.virsh("domblklist", small.domain("server1")).split()[1]
-    small.virsh("destroy", small.domain("server1"))
-    small.beside("rm", disk)
-    small.virsh("destroy", small.domain("client"))
-    small.virsh("undefine", small.domain("client"))
-    small.up(within=900)
-    whole(small)
-    assert small.virsh("domuuid", small.domain("master")) == master
-    assert small.on("client", "cat /etc/ssh/ssh_host_ed25519_key.pub") == host_key
+    host_key = lab.on("client", "cat /etc/ssh/ssh_host_ed25519_key.pub")
+    master = lab.virsh("domuuid", lab.domain("master"))
+    lab.virsh("suspend", lab.domain("master"))
+    disk = lab.virsh("domblklist", lab.domain("server1")).split()[1]
+    lab.virsh("destroy", lab.domain("server1"))
+    lab.beside("rm", disk)
+    lab.virsh("destroy", lab.domain("client"))
+    lab.virsh("undefine", lab.domain("client"))
+    lab.up(within=900)
+    lab.assert_whole()
+    assert lab.virsh("domuuid", lab.domain("master")) == master
+    assert lab.on("client", "cat /etc/ssh/ssh_host_ed25519_key.pub") == host_key
 
 
-@pytest.mark.soak
-def test_a_machine_that_boots_no_more_is_built_again(small: TheLab) -> None:
-    # As after a power failure that took what the guest had not written yet.
-    small.on("server1", "rm /etc/ssh/ssh_host_*; sync")
-    small.virsh("destroy", small.domain("server1"))
-    others = set(small.virsh("list", "--uuid").split())
-    said = small.up(within=1200).stderr
-    assert "server1: no answer after being switched on; building anew" in " ".join(said.split())
-    assert others <= set(small.virsh("list", "--uuid").split())
-    whole(small)
-
-
-@pytest.mark.soak
-def test_a_network_that_was_stopped_is_back_after_one_up(small: TheLab) -> None:
-    small.virsh("net-destroy", "lvs-dr-lab-small")
-    small.up(within=900)
-    whole(small)
-
-
-@pytest.mark.soak
-def test_a_network_that_is_gone_is_back_after_one_up(small: TheLab) -> None:
-    small.virsh("net-destroy", "lvs-dr-lab-small")
-    small.virsh("net-undefine", "lvs-dr-lab-small")
-    small.up(within=1200)
-    whole(small)
-
-
-@pytest.mark.soak
-def test_a_package_that_cannot_be_installed_is_named_and_the_rest_stands(small: TheLab) -> None:
-    source = small.tree / "lab/render/guest.py"
-    good = source.read_text(encoding="utf-8")
-    source.write_text(good.replace('"arping", ', '"arping", "no-such-package", '), encoding="utf-8")
-    try:
-        said = refused(small, 900)
-        assert "client: cloud-init finished with errors" in said
-        assert "Unable to locate package no-such-package" in said
-        assert small.on("server1", "systemctl is-active apache2").strip() == "active"
-    finally:
-        source.write_text(good, encoding="utf-8")
-    small.up(within=900)
-    whole(small)
-
-
-@pytest.mark.soak
-def test_a_machine_with_another_host_key_is_refused_and_named(small: TheLab) -> None:
-    small.on(
-        "master",
-        "cd /etc/ssh && mkdir kept && cp -a ssh_host_ed25519_key* kept && rm ssh_host_ed25519_key* && "
-        "ssh-keygen -q -t ed25519 -N '' -f ssh_host_ed25519_key && systemctl restart ssh",
-    )
-    assert small.lab("check", "reachable", check=False).returncode in (1, 3)
-    with small.configured(delay_loop=5):
-        said = refused(small, 900)
-        assert "master" in said
-        assert "host key" in said
-    mend = "cd /etc/ssh && cp -a kept/* . && rm -r kept && systemctl restart ssh"
-    careless = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
-    small.beside("ssh", *careless, "master", mend)
-    eventually(
-        lambda: small.on("master", "true; echo in", check=False).strip() == "in", 60, "the key is back"
-    )
-    small.up(within=300)
-    whole(small)
-
-
-def test_a_damaged_state_is_named_and_nothing_is_destroyed(small: TheLab) -> None:
-    state = small.tree / ".lab/state/.pulumi/stacks/lvs-dr-lab/small.json"
+def test_a_damaged_state_is_named_and_nothing_is_destroyed(lab: TheLab) -> None:
+    state = lab.tree / f".lab/state/.pulumi/stacks/lvs-dr-lab/{lab.stack}.json"
     good = state.read_bytes()
+    before = running(lab)
     for damage in (good[: len(good) // 2], b"", b"{}"):
         state.write_bytes(damage)
         try:
-            said = refused(small, 120)
+            said = lab.refused_up(within=120)
         finally:
             state.write_bytes(good)
-        assert "the engine's state of stack small is damaged" in said
-        assert set(small.virsh("list", "--name").split()) == {small.domain(name) for name in MACHINES}
-    assert small.up(within=300).returncode == 0
-    whole(small)
+        assert f"the engine's state of stack {lab.stack} is damaged" in said
+        assert running(lab) == before
+    assert "Nothing changed" in lab.up(within=300).stdout
 
 
-def test_a_wrong_passphrase_is_named_and_nothing_is_destroyed(small: TheLab) -> None:
-    passphrase = small.tree / ".lab/passphrase"
+def test_a_wrong_passphrase_is_named_and_nothing_is_destroyed(lab: TheLab) -> None:
+    passphrase = lab.tree / ".lab/passphrase"
     good = passphrase.read_text(encoding="utf-8")
+    before = running(lab)
     passphrase.write_text("another\n", encoding="utf-8")
     try:
-        with small.configured(delay_loop=5):
-            said = refused(small, 120)
+        with lab.configured(delay_loop=5):
+            said = lab.refused_up(within=120)
     finally:
         passphrase.write_text(good, encoding="utf-8")
     assert "passphrase" in said
-    assert set(small.virsh("list", "--name").split()) == {small.domain(name) for name in MACHINES}
-    small.up(within=300)
-    whole(small)
+    assert running(lab) == before
+    lab.up(within=300)
 
 
-def test_a_stack_that_is_locked_by_a_living_engine_is_left_alone(small: TheLab) -> None:
-    """And one that a dead one left locked is freed: what the interruptions above have shown."""
-    with small.configured(delay_loop=6), small.started("up") as first:
-        lock = small.tree / ".lab/small.lock"
+def test_a_stack_that_is_locked_by_a_living_engine_is_left_alone(lab: TheLab) -> None:
+    """And one that a dead one left locked is freed: what the interruptions of test_soak.py show."""
+    with lab.configured(delay_loop=6), lab.started("up") as first:
+        lock = lab.tree / f".lab/{lab.stack}.lock"
         held = ["flock", "-n", str(lock), "true"]
         eventually(lambda: lock.exists() and subprocess.run(held, check=False).returncode, 30, "locked")
-        assert "another `lab up` or `lab down` of stack small is at work" in refused(small, 60)
+        assert f"another `lab up` or `lab down` of stack {lab.stack} is at work" in lab.refused_up(within=60)
         assert first.wait(300) == 0
-    small.up(within=300)
-
-
-def test_a_libvirtd_that_is_killed_during_a_down(small: TheLab) -> None:
-    with small.started("down") as process:
-        log = small.tree / ".lab/stacks/small/destroy.events"
-        eventually(lambda: log.exists() or process.poll() is not None, 60, "machines are being destroyed")
-        kill_libvirtd(small)
-        process.wait(300)
-    small.lab("down", within=300)
-    small.assert_gone()
+    lab.up(within=300)
+    lab.assert_whole()

@@ -17,7 +17,7 @@ import yaml
 from lab.host.sandbox import Sandbox
 from tests.e2e.harness import TheLab, checkout, eventually
 
-pytestmark = [pytest.mark.lab, pytest.mark.own_lab, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.lab, pytest.mark.own_lab, pytest.mark.soak, pytest.mark.timeout(3600)]
 
 SMALL = {
     "lvs-dr-lab:cidr": "10.77.0.0/24",
