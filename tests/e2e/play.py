@@ -30,7 +30,7 @@ HASTE = 2.0
 
 
 def judges(must: set[str]) -> tuple[list[Check], list[Check]]:
-    """Those that are asked while it is broken, and when it was mended; no traffic if that must show nothing."""
+    """Those asked while it is broken, and when it was mended; no traffic if that must show nothing."""
     traffic = any(check.traffic and check.name in must for check in runner.JUDGES)
     asked = [check for check in runner.JUDGES if traffic or not check.traffic]
     return [replace(one, within=HASTE) if one.name in must else one for one in asked], asked
