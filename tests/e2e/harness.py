@@ -174,6 +174,10 @@ class TheLab:
     def virsh(self, *arguments: str, check: bool = True) -> str:
         return self.beside("virsh", "-q", *arguments, check=check)
 
+    def running(self) -> set[str]:
+        """The machines that run, each by what no other one will ever be called."""
+        return set(self.virsh("list", "--uuid").split())
+
     def domain(self, machine: str) -> str:
         return f"lvs-dr-lab-{self.stack}.{machine}"
 

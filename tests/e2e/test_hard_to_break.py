@@ -12,11 +12,6 @@ from tests.e2e.harness import TheLab, eventually
 pytestmark = [pytest.mark.lab, pytest.mark.risks_the_lab, pytest.mark.timeout(3600)]
 
 
-def running(lab: TheLab) -> set[str]:
-    """The machines that run, each by what no other one will ever be called."""
-    return set(lab.virsh("list", "--uuid").split())
-
-
 def test_a_libvirtd_that_was_killed_is_started_again(lab: TheLab) -> None:
     lab.kill_libvirtd()
     assert "Nothing changed" in lab.up(within=120).stdout
@@ -43,7 +38,7 @@ def test_machines_that_are_paused_undefined_or_have_lost_their_disk_are_back_aft
 def test_a_damaged_state_is_named_and_nothing_is_destroyed(lab: TheLab) -> None:
     state = lab.tree / f".lab/state/.pulumi/stacks/lvs-dr-lab/{lab.stack}.json"
     good = state.read_bytes()
-    before = running(lab)
+    before = lab.running()
     for damage in (good[: len(good) // 2], b"", b"{}"):
         state.write_bytes(damage)
         try:
@@ -51,14 +46,15 @@ def test_a_damaged_state_is_named_and_nothing_is_destroyed(lab: TheLab) -> None:
         finally:
             state.write_bytes(good)
         assert f"the engine's state of stack {lab.stack} is damaged" in said
-        assert running(lab) == before
+        assert lab.running() == before
     assert "Nothing changed" in lab.up(within=300).stdout
+    lab.assert_whole()
 
 
 def test_a_wrong_passphrase_is_named_and_nothing_is_destroyed(lab: TheLab) -> None:
     passphrase = lab.tree / ".lab/passphrase"
     good = passphrase.read_text(encoding="utf-8")
-    before = running(lab)
+    before = lab.running()
     passphrase.write_text("another\n", encoding="utf-8")
     try:
         with lab.configured(delay_loop=5):
@@ -66,8 +62,9 @@ def test_a_wrong_passphrase_is_named_and_nothing_is_destroyed(lab: TheLab) -> No
     finally:
         passphrase.write_text(good, encoding="utf-8")
     assert "passphrase" in said
-    assert running(lab) == before
+    assert lab.running() == before
     lab.up(within=300)
+    lab.assert_whole()
 
 
 def test_a_stack_that_is_locked_by_a_living_engine_is_left_alone(lab: TheLab) -> None:

@@ -129,7 +129,7 @@ def test_a_second_up_changes_nothing(lab: TheLab) -> None:
 
 
 def test_a_changed_weight_is_a_reload_on_both_directors_and_costs_no_request(lab: TheLab) -> None:
-    machines = lab.virsh("list", "--uuid")
+    machines = lab.running()
     pids = [lab.on(name, "cat /run/keepalived.pid") for name in ("master", "backup")]
     servers = [{"name": name, "address": address, "weight": 1} for name, address in SERVERS.items()]
     servers[0]["weight"] = 3
@@ -145,7 +145,7 @@ def test_a_changed_weight_is_a_reload_on_both_directors_and_costs_no_request(lab
             lab.up(within=300)
     assert len(seen) > 10
     assert "FAILED" not in seen
-    assert lab.virsh("list", "--uuid") == machines
+    assert lab.running() == machines
     assert [lab.on(name, "cat /run/keepalived.pid") for name in ("master", "backup")] == pids
     assert lab.ipvs("master") == EVEN
 
