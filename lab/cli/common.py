@@ -15,7 +15,6 @@ from lab.host import recall, whereabouts
 from lab.host.engine import ensure_engine
 from lab.host.paths import StackPaths, cache_dir, project_dir
 from lab.host.stack import Stack
-from lab.operate.access import Access
 
 if TYPE_CHECKING:
     from lab.operate.running import RunningLab
@@ -53,15 +52,10 @@ def existing(name: str) -> Stack:
     return Stack(paths, ensure_engine(cache_dir(), say), sandbox)
 
 
-def access_of(stack: Stack) -> Access:
-    """The SSH files of the stack."""
-    return Access(stack.paths.stack_dir / "ssh")
-
-
 def environment_of(stack: Stack) -> dict[str, str]:
     """The engine's environment, with `ssh` and its kin set up for the stack's machines."""
     environment = stack.environment()
-    environment["PATH"] = f"{access_of(stack).bin}:{environment['PATH']}"
+    environment["PATH"] = f"{recall.access(stack.paths).bin}:{environment['PATH']}"
     # `lab` typed in there need not step through the doorway again.
     environment[doorway.BESIDE] = stack.name
     return environment
@@ -89,7 +83,7 @@ def beside(name: str, *, carrying: socket.socket | None = None) -> "RunningLab":
 
     doorway.step_through(paths_of(name), carrying=carrying)
     stack = existing(name)
-    return RunningLab(recall.inventory(stack), access_of(stack), stack.paths.stack_dir)
+    return RunningLab(recall.inventory(stack), recall.access(stack.paths), stack.paths.stack_dir)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -18,8 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.cli import completion
-from lab.cli.common import JsonOption, StackOption, access_of, beside, existing, out, run, say
+from lab.cli.common import JsonOption, StackOption, beside, existing, out, run, say
 from lab.errors import LabError
+from lab.host import recall
 from lab.operate import collect as collecting
 from lab.operate import diagram as drawing
 from lab.operate import mailbox, status
@@ -56,7 +57,7 @@ def _log_in(lab: RunningLab, name: str, *command: str) -> None:
 def ssh_config(stack: StackOption = "dev") -> None:
     """Print an SSH configuration with which any program reaches the machines by name, from anywhere here."""
     found = existing(stack)
-    text = access_of(found).config.read_text(encoding="utf-8")
+    text = recall.access(found.paths).unshared_config()
     if found.sandbox:
         relay = [sys.executable, "-m", "lab.cli", "exec", "--stack", stack, "--"]
         relay += [sys.executable, "-m", "lab.operate.relay"]

@@ -319,6 +319,7 @@ def _take_down(stack: Stack, say: Say) -> None:
     if sandbox:
         sandbox.remove()
         sandbox.give_back(stack.paths.lab)
+    recall.access(stack.paths).hang_up()
     stack.outside().forget()
     say(f"stack {stack.name} is gone")
 

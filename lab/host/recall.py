@@ -31,12 +31,17 @@ def remember(stack: Stack, outputs: dict[str, Any]) -> Inventory:
             f"stack {stack.name} was built by another version of this project.\n"
             "    `make up` brings it to this one, `make down` removes it."
         ) from None
-    Access(stack.paths.stack_dir / "ssh").write(found, outputs["ssh_private_key"])
+    access(stack.paths).write(found, outputs["ssh_private_key"])
     write_private(
         stack.paths.stack_dir / versions.FILE, json.dumps(outputs.get("versions", {}), indent=1) + "\n"
     )
     write_private(_file(stack.paths), found.model_dump_json() + "\n")
     return found
+
+
+def access(paths: StackPaths) -> Access:
+    """The SSH files of a stack."""
+    return Access(paths.stack_dir / "ssh")
 
 
 def inventory(stack: Stack) -> Inventory:

@@ -51,7 +51,7 @@ async def inject(lab: RunningLab, guests: Guests, fault: Fault) -> None:
     """
     if fault.by == "virsh":
         await lab.virsh(*shlex.split(fault.do))
-        guests.forget(fault.machine)
+        await guests.forget(fault.machine)
     else:
         await guests.run(fault.machine, fault.do, stdin=fault.stdin, timeout=60)
 
@@ -77,7 +77,7 @@ async def _is_back(lab: RunningLab, guests: Guests, fault: Fault) -> bool:
         case "start":
             return await is_running(lab, fault.machine)
         case "reset":
-            guests.forget(fault.machine)
+            await guests.forget(fault.machine)
             try:
                 await guests.connect(fault.machine)
             except LabError:
@@ -101,7 +101,7 @@ async def until_up(guests: Guests, machine: str) -> None:
     """
     deadline = asyncio.get_running_loop().time() + _BOOT
     while True:
-        guests.forget(machine)
+        await guests.forget(machine)
         try:
             # systemd says when everything that belongs to the boot has been started, well or badly.
             await guests.run(machine, "systemctl is-system-running --wait || true", timeout=_BOOT)

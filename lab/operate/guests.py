@@ -1,14 +1,16 @@
-"""The machines as the tools reach them: one SSH connection each, opened when first needed and shared."""
+"""The machines as the tools reach them: one SSH connection each, opened when first needed and shared.
+
+It outlives the program that opened it (`lab.operate.access`): the next command has no login to wait for.
+"""
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-import asyncssh
+from typing import Self, TypeVar
 
 from lab.errors import LabError
 from lab.inventory import Inventory
@@ -19,10 +21,26 @@ T = TypeVar("T")
 # Seconds. An emulated guest that boots another beside it needs two for the handshake alone.
 CONNECT_TIMEOUT = 10.0
 _COMMAND_TIMEOUT = 30.0
-_KEEPALIVE = 5
+# Seconds until a connection that was told to end has ended, and between two looks whether it has.
+_HANG_UP_TIMEOUT = 2.0
+_GLANCE = 0.01
+# Bytes. A line of a journal in JSON may be long.
+_LONGEST_LINE = 1024**2
 # A clock is asked so often, unless an answer comes within twice this many seconds: then it is known exactly.
 _CLOCK_TRIES = 4
 _CLOCK_GOOD = 0.15
+# Exit status of ssh(1) if it failed itself, and what it says then.
+_SSH_FAILED = 255
+_BROKE = "the connection broke"
+_REASONS = {
+    "Connection refused": "SSH is refused (is the machine still booting, or sshd stopped?)",
+    "Host key verification failed": "it shows another host key than this lab gave it",
+    "Permission denied": "it does not take this lab's key",
+    "No route to host": "no route to host",
+    "timed out": "it did not answer in time",
+    "Connection closed": _BROKE,
+    "Connection reset": _BROKE,
+}
 
 
 class UnreachableError(LabError):
@@ -60,7 +78,7 @@ class Answer:
 class Process:
     """A command that runs on a machine; what it prints is read while it does."""
 
-    def __init__(self, machine: str, process: asyncssh.SSHClientProcess[str]) -> None:
+    def __init__(self, machine: str, process: asyncio.subprocess.Process) -> None:
         self._machine = machine
         self._process = process
 
@@ -70,11 +88,10 @@ class Process:
         Raises:
             UnreachableError: the connection broke.
         """
-        try:
-            async for line in self._process.stdout:
-                yield line
-        except (asyncssh.Error, OSError) as error:
-            raise UnreachableError(self._machine, _reason(error)) from None
+        while line := await self._readline():
+            yield line
+        if await self._process.wait() == _SSH_FAILED:
+            raise UnreachableError(self._machine, _BROKE)
 
     async def answer(self) -> str:
         """Give it an empty line, and wait for the line that it prints for it.
@@ -84,31 +101,39 @@ class Process:
         """
         try:
             async with asyncio.timeout(_COMMAND_TIMEOUT):
-                self._process.stdin.write("\n")
-                line = await self._process.stdout.readline()
+                _given(self._process.stdin).write(b"\n")
+                line = await self._readline()
         except TimeoutError:
             raise UnreachableError(self._machine, f"no answer within {_COMMAND_TIMEOUT:.0f} s") from None
-        except (asyncssh.Error, OSError) as error:
-            raise UnreachableError(self._machine, _reason(error)) from None
+        except OSError:
+            raise UnreachableError(self._machine, _BROKE) from None
         if not line:
             raise UnreachableError(self._machine, "a command ended before it answered")
         return line.rstrip("\n")
 
+    async def _readline(self) -> str:
+        return (await _given(self._process.stdout).readline()).decode(errors="replace")
+
     async def complaint(self) -> str:
         """What it has printed on standard error when it ended."""
-        return await self._process.stderr.read()
+        return (await _given(self._process.stderr).read()).decode(errors="replace")
 
     def end_input(self) -> None:
         """Tell it that nothing more will come."""
-        self._process.stdin.write_eof()
+        _given(self._process.stdin).close()
 
     def close(self) -> None:
         """Give it up; it may have ended already."""
-        self._process.close()
+        with suppress(ProcessLookupError):
+            self._process.terminate()
 
 
 class Guests:
-    """Runs commands on the machines of a lab. Use it as an asynchronous context manager."""
+    """Runs commands on the machines of a lab. Use it as an asynchronous context manager.
+
+    Every command is an ssh(1) that goes through a connection which is there already, or is made by the first
+    that needs it and stays for those that come after this program.
+    """
 
     def __init__(
         self, inventory: Inventory, access: Access, *, connect_timeout: float = CONNECT_TIMEOUT
@@ -116,7 +141,8 @@ class Guests:
         self.inventory = inventory
         self._access = access
         self._connect_timeout = connect_timeout
-        self._connections: dict[str, asyncio.Task[asyncssh.SSHClientConnection]] = {}
+        self._connections: dict[str, asyncio.Task[None]] = {}
+        self._processes: list[asyncio.subprocess.Process] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,13 +151,13 @@ class Guests:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for opening in self._connections.values():
-            if opening.done() and not opening.cancelled() and opening.exception() is None:
-                opening.result().abort()
-            else:
-                opening.cancel()
-                with suppress(asyncio.CancelledError, LabError):
-                    await opening
+            opening.cancel()
+            with suppress(asyncio.CancelledError, LabError):
+                await opening
         self._connections.clear()
+        for process in self._processes:
+            await _end(process)
+        self._processes.clear()
 
     async def run(
         self,
@@ -155,21 +181,15 @@ class Guests:
             UnreachableError: no connection, or it broke, or the time is up.
             CommandFailedError: another status than 0 and ``check``.
         """
-        connection = await self._connection(machine)
-        given: dict[str, Any] = {"input": stdin} if stdin else {"stdin": asyncssh.DEVNULL}
+        await self.connect(machine)
         try:
             async with asyncio.timeout(timeout):
-                done = await connection.run(command, encoding="utf-8", errors="replace", **given)
+                answer = await self._ssh(machine, "-T", command=command, stdin=stdin)
         except TimeoutError:
-            self.forget(machine)
+            # The connection stays: it ends by itself if it is that which does not answer.
             raise UnreachableError(machine, f"no answer to a command within {timeout:.0f} s") from None
-        except (asyncssh.Error, OSError) as error:
-            self.forget(machine)
-            raise UnreachableError(machine, _reason(error)) from None
-        if done.exit_status is None:
-            self.forget(machine)
-            raise UnreachableError(machine, "the connection broke while a command ran")
-        answer = Answer(str(done.stdout or ""), str(done.stderr or ""), done.exit_status)
+        if answer.status == _SSH_FAILED and not self._is_open(machine):
+            raise UnreachableError(machine, _BROKE)
         if check and answer.status != 0:
             raise CommandFailedError(machine, command, answer)
         return answer
@@ -180,14 +200,11 @@ class Guests:
         Raises:
             UnreachableError: no connection.
         """
-        connection = await self._connection(machine)
-        try:
-            return Process(
-                machine, await connection.create_process(command, encoding="utf-8", errors="replace")
-            )
-        except (asyncssh.Error, OSError) as error:
-            self.forget(machine)
-            raise UnreachableError(machine, _reason(error)) from None
+        await self.connect(machine)
+        self._processes = [one for one in self._processes if one.returncode is None]
+        started = await _start(self._access.ssh(machine, command, options=("-T",)), stdin=True)
+        self._processes.append(started)
+        return Process(machine, started)
 
     async def clock_ahead(self, machine: str, limit: float) -> tuple[float, float]:
         """Seconds that the machine's clock is ahead of this computer's, and by how much that may be wrong.
@@ -208,9 +225,6 @@ class Guests:
                 asked.append((doubt, told - before - doubt))
                 if doubt < _CLOCK_GOOD or abs(asked[-1][1]) + doubt < limit:
                     break
-        except UnreachableError:
-            self.forget(machine)
-            raise
         finally:
             clock.close()
         doubt, ahead = min(asked)
@@ -237,19 +251,10 @@ class Guests:
         Raises:
             UnreachableError: the machine does not answer.
         """
-        await self._connection(machine)
-
-    def forget(self, machine: str) -> None:
-        """Drop the connection: the machine was switched off or cut off."""
-        opening = self._connections.pop(machine, None)
-        if opening and opening.done() and not opening.cancelled() and opening.exception() is None:
-            opening.result().abort()
-
-    async def _connection(self, machine: str) -> asyncssh.SSHClientConnection:
         opening = self._connections.get(machine)
         if opening is not None and opening.done() and (opening.cancelled() or opening.exception()):
             opening = None
-        if opening is not None and opening.done() and opening.result().is_closed():
+        if opening is not None and opening.done() and not self._is_open(machine):
             opening = None
         if opening is None:
             opening = asyncio.create_task(self._connect(machine))
@@ -257,42 +262,77 @@ class Guests:
             opening.add_done_callback(lambda task: task.cancelled() or task.exception())
             self._connections[machine] = opening
         # Shielded: one caller that gives up must not end the connection of the others.
-        return await asyncio.shield(opening)
+        await asyncio.shield(opening)
 
-    async def _connect(self, machine: str) -> asyncssh.SSHClientConnection:
+    async def forget(self, machine: str) -> None:
+        """End the connection, whoever uses it: the machine was switched off or cut off."""
+        self._connections.pop(machine, None)
+        await self._ssh(machine, "-O", "exit")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_HANG_UP_TIMEOUT):
+                # It takes its socket with it, and must not take the one of its successor.
+                while self._is_open(machine):
+                    await asyncio.sleep(_GLANCE)
+
+    def _is_open(self, machine: str) -> bool:
+        return self._access.is_open(self.inventory.machine(machine).address)
+
+    async def _connect(self, machine: str) -> None:
+        # A socket alone says little: whoever listened there may have been killed.
+        if self._is_open(machine) and (await self._ssh(machine, "-O", "check")).status == 0:
+            return
         address = self.inventory.machine(machine).address
+        patience = f"ConnectTimeout={math.ceil(self._connect_timeout)}"
         try:
             async with asyncio.timeout(self._connect_timeout):
-                return await asyncssh.connect(
-                    address,
-                    username=self.inventory.user,
-                    client_keys=[str(self._access.key)],
-                    known_hosts=str(self._access.known_hosts),
-                    config=None,
-                    agent_path=None,
-                    # What resists quantum computers costs an emulated guest a fifth of a second a login.
-                    kex_algs=["curve25519-sha256"],
-                    keepalive_interval=_KEEPALIVE,
-                    keepalive_count_max=3,
-                )
+                # Not -N: of two that open one at the same time the later one would never end.
+                opened = await self._ssh(machine, "-T", "-o", patience, command="exit")
         except TimeoutError:
             raise UnreachableError(
                 machine, f"{address} did not answer within {self._connect_timeout:g} s"
             ) from None
-        except (asyncssh.Error, OSError) as error:
-            raise UnreachableError(machine, _reason(error)) from None
+        if opened.status != 0:
+            raise UnreachableError(machine, _reason(opened.stderr))
+
+    async def _ssh(self, machine: str, *options: str, command: str = "", stdin: str = "") -> Answer:
+        """Run ssh(1) to its end, which may be that of this call."""
+        argv = self._access.ssh(machine, *([command] if command else []), options=options)
+        process = await _start(argv, stdin=bool(stdin))
+        try:
+            printed, said = await process.communicate(stdin.encode() if stdin else None)
+        finally:
+            await _end(process)
+        status = process.returncode or 0
+        return Answer(printed.decode(errors="replace"), said.decode(errors="replace"), status)
 
 
-def _reason(error: Exception) -> str:
-    """What went wrong, in words for the operator."""
-    if isinstance(error, ConnectionRefusedError):
-        return "SSH is refused (is the machine still booting, or sshd stopped?)"
-    if isinstance(error, asyncssh.HostKeyNotVerifiable):
-        return "it shows another host key than this lab gave it"
-    if isinstance(error, asyncssh.PermissionDenied):
-        return "it does not take this lab's key"
-    if isinstance(error, asyncssh.ConnectionLost):
-        return "the connection broke"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error) or type(error).__name__
+async def _start(argv: Sequence[str], *, stdin: bool) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=_LONGEST_LINE,
+        # Ctrl-C is for this program, which may have to take something back through the same connection.
+        start_new_session=True,
+    )
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _given(stream: T | None) -> T:
+    assert stream is not None, "every process is started with pipes"  # noqa: S101
+    return stream
+
+
+def _reason(said: str) -> str:
+    """What went wrong, in words for the operator, from those of ssh(1)."""
+    for words, reason in _REASONS.items():
+        if words in said:
+            return reason
+    return next((line.rstrip(".").lower() for line in reversed(said.splitlines()) if line), "ssh gave up")

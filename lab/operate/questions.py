@@ -4,12 +4,16 @@ Whatever is asked of a machine before the event loop turns goes there as one com
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from lab.operate.guests import Guests
 
 # Stands between the answers: ASCII's record separator, octal 36, which none of the programs prints.
 _BETWEEN = "\x1e"
+_SEPARATE = "\nprintf '\\n\\036\\n'\n"
+# The shell's own: to start a program takes longer than all else about a clock.
+_CLOCK = "echo $EPOCHREALTIME"
 
 
 class Questions:
@@ -17,6 +21,8 @@ class Questions:
 
     def __init__(self, guests: Guests) -> None:
         self._guests = guests
+        self.clocks: dict[str, tuple[float, float]] = {}
+        """Seconds that a machine's clock was ahead when it answered last, and how wrong that may be."""
         self._gathering: dict[str, tuple[list[str], asyncio.Task[list[str]]]] = {}
 
     async def ask(self, machine: str, script: str) -> str:
@@ -37,16 +43,35 @@ class Questions:
     async def _put(self, machine: str, scripts: list[str]) -> list[str]:
         await asyncio.sleep(0)
         del self._gathering[machine]
+        before = time.time()
         answer = await self._guests.run(machine, together(scripts), check=False)
-        return apart(answer.stdout, len(scripts))
+        first, *answers, last = apart(answer.stdout, len(scripts) + 2)
+        try:
+            self.clocks[machine] = ahead(before, float(first), float(last), time.time())
+        except ValueError:
+            self.clocks.pop(machine, None)
+        return answers
 
 
 def together(scripts: Sequence[str]) -> str:
-    """One command of several; each runs in a shell of its own, so that none can end the others."""
-    return "\nprintf '\\n\\036\\n'\n".join(f"(\n{script}\n)" for script in scripts)
+    """One command of several between two looks at the clock.
+
+    Each runs in a shell of its own, so that none can end the others.
+    """
+    return _SEPARATE.join([_CLOCK, *(f"(\n{script}\n)" for script in scripts), _CLOCK])
 
 
 def apart(text: str, count: int) -> list[str]:
-    """The answers to ``count`` scripts; an empty one for each that an early end has cut off."""
+    """The ``count`` answers; an empty one for each that an early end has cut off."""
     found = text.split(f"\n{_BETWEEN}\n")
     return (found + [""] * count)[:count]
+
+
+def ahead(before: float, first: float, last: float, after: float) -> tuple[float, float]:
+    """Seconds that another clock is ahead of this one, and by how much that may be wrong.
+
+    It showed ``first`` and then ``last`` between ``before`` and ``after`` on this one: what the answer took
+    of its own is known by its own clock, and only the way there and back is in doubt.
+    """
+    most, least = first - before, last - after
+    return (most + least) / 2, (most - least) / 2

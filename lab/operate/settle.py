@@ -9,7 +9,6 @@ import sys
 from lab.errors import LabError
 from lab.host import recall
 from lab.host.paths import StackPaths, project_dir
-from lab.operate.access import Access
 from lab.operate.guests import Guests
 from lab.operate.repair import right_clock
 from lab.operate.running import RunningLab
@@ -49,7 +48,7 @@ async def _settled(guests: Guests, machine: str, within: float) -> None:
         except LabError:
             if loop.time() > deadline:
                 raise
-            guests.forget(machine)
+            await guests.forget(machine)
             await asyncio.sleep(_KNOCK)
         else:
             return
@@ -59,7 +58,7 @@ def main(stack: str) -> None:
     """Settle the lab of ``stack``."""
     paths = StackPaths(project_dir(), stack)
     if inventory := recall.kept(paths):
-        lab = RunningLab(inventory, Access(paths.stack_dir / "ssh"), paths.stack_dir)
+        lab = RunningLab(inventory, recall.access(paths), paths.stack_dir)
         sys.stdout.write(" ".join(asyncio.run(settle(lab))))
 
 

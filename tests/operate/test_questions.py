@@ -8,7 +8,7 @@ import pytest
 
 from lab.inventory import Inventory
 from lab.operate.guests import Answer, Guests, UnreachableError
-from lab.operate.questions import Questions, apart
+from lab.operate.questions import Questions, ahead, apart
 
 
 class Here(Guests):
@@ -22,7 +22,7 @@ class Here(Guests):
         self.commands.append(machine)
         if machine == "backup":
             raise UnreachableError(machine, "no answer")
-        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
         return Answer(done.stdout, done.stderr, done.returncode)
 
 
@@ -60,3 +60,21 @@ def test_everybody_hears_of_a_machine_that_does_not_answer(inventory: Inventory)
 )
 def test_answers_that_were_cut_off_are_empty(text: str, answers: list[str]) -> None:
     assert apart(text, 2) == answers
+
+
+def test_every_answer_tells_the_clock_too(inventory: Inventory) -> None:
+    async def clocks() -> dict[str, tuple[float, float]]:
+        questions = Questions(Here(inventory))
+        await questions.ask("master", "sleep 0.2")
+        await questions.ask("client", "kill -KILL $$")
+        return questions.clocks
+
+    known = asyncio.run(clocks())
+    assert list(known) == ["master"]
+    off, doubt = known["master"]
+    assert abs(off) <= doubt < 0.1
+
+
+def test_what_an_answer_takes_of_its_own_is_not_in_doubt() -> None:
+    # Sent at 100, a second on its way, four at work, half a second back; that clock is a minute ahead.
+    assert ahead(100, 161, 165, 105.5) == (60.25, 0.75)

@@ -83,6 +83,14 @@ class Examination:
                 known = self._told[key] = (time.monotonic(), answer)
             return known[1]
 
+    async def clock_ahead(self, machine: str, limit: float) -> tuple[float, float]:
+        """Seconds that a machine's clock is ahead, and the doubt; asked for alone if it may be ``limit``."""
+        await self.facts(machine)
+        known = self._questions.clocks.get(machine)
+        if known and abs(known[0]) + known[1] < limit:
+            return known
+        return await self.guests.clock_ahead(machine, limit)
+
     async def run(self, machine: str, command: str, *, check: bool = True) -> Answer:
         """Run a command on a machine."""
         return await self.guests.run(machine, command, check=check)

@@ -231,7 +231,7 @@ async def mail(examination: Examination, machine: str) -> Verdict:
 
 async def clock(examination: Examination, machine: str) -> Verdict:
     """Whether a machine's clock is within a second of this computer's."""
-    ahead, doubt = await examination.guests.clock_ahead(machine, CLOCK_LIMIT)
+    ahead, doubt = await examination.clock_ahead(machine, CLOCK_LIMIT)
     return Verdict.of(
         abs(ahead) - doubt <= CLOCK_LIMIT, f"{ahead:+.1f} s from this computer, give or take {doubt:.1f}"
     )
