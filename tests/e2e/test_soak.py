@@ -153,13 +153,22 @@ def test_a_machine_with_another_host_key_is_refused_and_named(small: TheLab) -> 
         "cd /etc/ssh && mkdir kept && cp -a ssh_host_ed25519_key* kept && rm ssh_host_ed25519_key* && "
         "ssh-keygen -q -t ed25519 -N '' -f ssh_host_ed25519_key && systemctl restart ssh",
     )
+    # The one that is open was made with the right key.
+    small.beside("ssh", "-O", "exit", "master")
     assert small.lab("check", "reachable", check=False).returncode in (1, 3)
     with small.configured(delay_loop=5):
         said = small.refused_up(within=900)
         assert "master" in said
         assert "host key" in said
     mend = "cd /etc/ssh && cp -a kept/* . && rm -r kept && systemctl restart ssh"
-    careless = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null")
+    careless = (
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "ControlPath=none",
+    )
     small.beside("ssh", *careless, "master", mend)
     eventually(
         lambda: small.on("master", "true; echo in", check=False).strip() == "in", 60, "the key is back"

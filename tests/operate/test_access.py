@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.errors import LabError
 from lab.inventory import Inventory, describe
 from lab.keys import derive
 from lab.operate.access import Access
@@ -19,6 +20,15 @@ SECRET = "0f" * 32
 def inventory(tutorial: Topology) -> Inventory:
     keys = {machine.name: derive(SECRET, f"host {machine.name}").public for machine in tutorial.machines}
     return Inventory.model_validate(describe(tutorial, "qemu:///system", keys))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where connections are kept of which the stack's own directory is too deep."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture
@@ -48,6 +58,53 @@ def test_openssh_finds_a_machine_by_name_and_by_address(access: Access, name: st
     assert options["globalknownhostsfile"] == "/dev/null"
 
 
+def test_connections_are_shared_and_end_some_time_after_their_guest(access: Access) -> None:
+    options = understood(access, "master")
+    assert options["controlmaster"] == "auto"
+    assert options["controlpath"] == f"{access.shared}/192.168.1.21"
+    assert options["controlpersist"] == "600"
+    assert int(options["serveraliveinterval"]) * int(options["serveralivecountmax"]) <= 10
+
+
+def test_programs_elsewhere_share_no_connection(access: Access, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(access.unshared_config(), encoding="utf-8")
+    done = subprocess.run(
+        ["ssh", "-G", "-F", config, "master"], check=True, capture_output=True, text=True, timeout=10
+    )
+    assert "hostname 192.168.1.21\n" in done.stdout
+    assert "controlpath" not in done.stdout
+
+
+def test_connections_of_a_stack_far_down_are_kept_where_sockets_can_be(
+    tmp_path: Path, elsewhere: Path, inventory: Inventory
+) -> None:
+    deep = tmp_path / ("x" * 100) / "ssh"
+    written = Access(deep)
+    assert written.shared.parent == elsewhere
+    assert written.shared != Access(deep.parent / "other").shared
+    written.write(inventory, derive(SECRET, "login").private)
+    assert stat.S_IMODE(written.shared.stat().st_mode) == 0o700
+    written.hang_up()
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("trap", ["open", "elsewhere"])
+def test_a_place_for_connections_that_others_can_enter_is_refused(
+    tmp_path: Path, inventory: Inventory, trap: str
+) -> None:
+    written = Access(tmp_path / "ssh")
+    written.shared.parent.mkdir(mode=0o700, exist_ok=True)
+    if trap == "open":
+        written.shared.mkdir()
+        written.shared.chmod(0o755)
+    else:
+        (tmp_path / "theirs").mkdir(mode=0o700)
+        written.shared.symlink_to(tmp_path / "theirs")
+    with pytest.raises(LabError, match="belongs to somebody else, or others can enter it"):
+        written.write(inventory, derive(SECRET, "login").private)
+
+
 def test_every_host_key_is_pinned(access: Access, inventory: Inventory) -> None:
     for machine in inventory.machines:
         for name in (machine.name, machine.address):
@@ -61,7 +118,7 @@ def test_every_host_key_is_pinned(access: Access, inventory: Inventory) -> None:
 
 
 def test_nobody_else_can_read_it(access: Access) -> None:
-    for path in (access.directory, *access.directory.rglob("*")):
+    for path in (access.directory, access.shared, *access.directory.rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path == access.bin, path
 
 

@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
-import asyncssh
 import pytest
 
 from lab.operate import events
-from lab.operate.guests import Process, UnreachableError
+from lab.operate.guests import UnreachableError
 from lab.operate.recording import Event
 
 MASTER = "(externa) Entering MASTER STATE"
@@ -104,27 +103,3 @@ async def test_lines_that_are_no_entries_are_passed_over(monkeypatch: pytest.Mon
     odd = json.dumps({"__REALTIME_TIMESTAMP": "1101000000", "MESSAGE": [255, 254], "__CURSOR": "x"})
     lines = ["@1100.0\n", "-- no entries --", odd, entry(1101.0, "Sending gratuitous ARP")]
     assert await heard(Director(lines), monkeypatch) == []
-
-
-class Lost:
-    """As asyncssh has it: the stream raises when the other end says nothing any more."""
-
-    def __init__(self) -> None:
-        self.stdout = self._stdout()
-
-    async def _stdout(self) -> AsyncIterator[str]:
-        yield "one\n"
-        raise asyncssh.ConnectionLost("Server not responding to keepalive")
-
-
-@pytest.mark.asyncio
-async def test_a_connection_that_breaks_while_it_is_read_is_a_machine_that_is_lost() -> None:
-    read: list[str] = []
-
-    async def follow() -> None:
-        async for line in Process("master", Lost()).lines():  # type: ignore[arg-type]
-            read.append(line)  # noqa: PERF401  kept when it ends
-
-    with pytest.raises(UnreachableError, match="master cannot be reached: the connection broke"):
-        await follow()
-    assert read == ["one\n"]

@@ -33,6 +33,9 @@ class Recorded(Guests):
         self.told.append((machine, command, options.get("stdin", "")))
         return Answer(self._confs.get(machine, ""), "", 0)
 
+    async def forget(self, machine: str) -> None:
+        """There is no connection."""
+
 
 @pytest.fixture
 def guests(inventory: Inventory, tutorial: Topology) -> Recorded:
