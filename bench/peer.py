@@ -75,7 +75,7 @@ class _Vagrant:
         with log.open("w", encoding="utf-8") as out:
             done = self._execute(arguments, stdout=out, stderr=out, timeout=3000)
         if done.returncode != 0:
-            last = "\n".join(log.read_text(encoding="utf-8").splitlines()[-30:])
+            last = "\n".join(log.read_text(encoding="utf-8").splitlines()[-120:])
             raise RuntimeError(f"vagrant {arguments[0]}: status {done.returncode}\n{last}")
         return time.monotonic() - begun
 

@@ -124,8 +124,7 @@ class Process:
 
     def close(self) -> None:
         """Give it up; it may have ended already."""
-        with suppress(ProcessLookupError):
-            self._process.terminate()
+        _close(self._process)
 
 
 class Guests:
@@ -319,10 +318,14 @@ async def _start(argv: Sequence[str], *, stdin: bool) -> asyncio.subprocess.Proc
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    _close(process)
+    await process.wait()
+
+
+def _close(process: asyncio.subprocess.Process) -> None:
+    """Kill it if it runs, and close its pipes, whose other ends may stay open as long as the connection."""
+    # asyncio has no public way to close the pipes of a process.
+    process._transport.close()  # type: ignore[attr-defined]
 
 
 def _given(stream: T | None) -> T:

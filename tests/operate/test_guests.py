@@ -34,6 +34,7 @@ class Machine:
         self.logins = 0
         self.port = 0
         self._connections: list[asyncssh.SSHServerConnection] = []
+        self._shells: dict[asyncio.subprocess.Process, asyncio.Event] = {}
         self._listener: asyncssh.SSHAcceptor | None = None
 
     async def start(self) -> None:
@@ -54,8 +55,9 @@ class Machine:
 
     async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         shell = await asyncio.create_subprocess_exec(
-            *("sh", "-c", process.command or "exit"), stdin=-1, stdout=-1, stderr=-1
+            *("sh", "-c", process.command or "exit"), stdin=-1, stdout=-1, stderr=-1, start_new_session=True
         )
+        ended = self._shells[shell] = asyncio.Event()
         assert shell.stdin
         assert shell.stdout
         assert shell.stderr
@@ -70,6 +72,7 @@ class Machine:
             await shell.wait()
         finally:
             feeding.cancel()
+            ended.set()
 
     async def _feed(self, source: Any, sink: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -81,13 +84,18 @@ class Machine:
             sink.write(some)
             await sink.drain()
 
-    def lose_power(self) -> None:
-        """Every connection is gone, and no new one is taken."""
+    async def lose_power(self) -> None:
+        """Every connection is gone, and no new one is taken; nothing runs any more."""
         assert self._listener is not None
         self._listener.close()
         for connection in self._connections:
             connection.abort()
         self._connections.clear()
+        for shell, ended in self._shells.items():
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+            await ended.wait()
+        self._shells.clear()
 
 
 @pytest_asyncio.fixture
@@ -95,7 +103,7 @@ async def machine() -> AsyncIterator[Machine]:
     started = Machine()
     await started.start()
     yield started
-    started.lose_power()
+    await started.lose_power()
 
 
 def inventory_of(topology: Topology, host_key: str) -> Inventory:
@@ -188,6 +196,38 @@ async def test_what_is_given_up_ends_there_too(guests: Guests, tmp_path: Path) -
             await asyncio.sleep(0.02)
 
 
+async def test_nothing_is_left_of_what_was_given_up(
+    machine: Machine, access: Access, inventory: Inventory, tmp_path: Path
+) -> None:
+    """The end that its output comes from stays open with the connection for as long as the command runs."""
+    (tmp_path / "inventory.json").write_text(inventory.model_dump_json(), encoding="utf-8")
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", GIVES_UP, str(tmp_path)), stdout=-1, stderr=-2
+    )
+    said, _ = await program.communicate()
+    assert said.decode() == "one\ntwo\n"
+
+
+GIVES_UP = """
+import asyncio, sys
+from pathlib import Path
+from lab.inventory import Inventory
+from lab.operate.access import Access
+from lab.operate.guests import Guests
+
+async def main(folder):
+    inventory = Inventory.model_validate_json((folder / "inventory.json").read_text())
+    async with Guests(inventory, Access(folder / "ssh")) as guests:
+        for word in ("one", "two"):
+            process = await guests.process("master", f"echo {word}; exec sleep 5")
+            print(await anext(process.lines()), end="", flush=True)
+            if word == "one":
+                process.close()
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
 async def test_a_command_that_takes_too_long_leaves_the_others_alone(
     guests: Guests, machine: Machine
 ) -> None:
@@ -206,7 +246,7 @@ async def test_a_machine_without_power_is_said_to_be_lost_and_found_when_it_is_b
     await anext(lines)
     hanging = asyncio.create_task(guests.run("master", "sleep 20"))
     await asyncio.sleep(0.3)
-    machine.lose_power()
+    await machine.lose_power()
     with pytest.raises(UnreachableError, match="the connection broke"):
         await hanging
     with pytest.raises(UnreachableError, match="the connection broke"):
@@ -264,7 +304,7 @@ async def test_why_a_machine_cannot_be_reached(
 async def test_a_machine_that_takes_connections_and_says_nothing_is_given_up(
     inventory: Inventory, access: Access, machine: Machine
 ) -> None:
-    machine.lose_power()
+    await machine.lose_power()
     silent = await asyncio.start_server(lambda *_: None, "127.0.0.21", machine.port)
     async with silent, Guests(inventory, access, connect_timeout=0.5) as guests:
         with pytest.raises(UnreachableError, match=r"127\.0\.0\.21 did not answer within 0\.5 s"):
