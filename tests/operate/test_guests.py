@@ -215,11 +215,15 @@ from lab.inventory import Inventory
 from lab.operate.access import Access
 from lab.operate.guests import Guests
 
+# As a reference cycle would, beyond the end of the event loop.
+kept = []
+
 async def main(folder):
     inventory = Inventory.model_validate_json((folder / "inventory.json").read_text())
     async with Guests(inventory, Access(folder / "ssh")) as guests:
         for word in ("one", "two"):
             process = await guests.process("master", f"echo {word}; exec sleep 5")
+            kept.append(process)
             print(await anext(process.lines()), end="", flush=True)
             if word == "one":
                 process.close()
