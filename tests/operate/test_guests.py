@@ -196,18 +196,6 @@ async def test_what_is_given_up_ends_there_too(guests: Guests, tmp_path: Path) -
             await asyncio.sleep(0.02)
 
 
-async def test_to_give_up_does_not_wait_for_what_is_given_up(
-    machine: Machine, access: Access, inventory: Inventory
-) -> None:
-    """The end that its output comes from stays open with the connection for as long as the command runs."""
-    async with asyncio.timeout(10):
-        async with Guests(inventory, access) as guests:
-            for _ in "12":
-                process = await guests.process("master", "echo here; exec sleep 30")
-                assert await anext(process.lines()) == "here\n"
-            process.close()
-
-
 async def test_a_command_that_takes_too_long_leaves_the_others_alone(
     guests: Guests, machine: Machine
 ) -> None:
