@@ -32,6 +32,13 @@ class Belongings:
     """Those that do not run, as (kind, name): a stack's network and pool have the same name."""
     paused: frozenset[str] = field(default=frozenset(), compare=False)
     """Domains that were suspended."""
+    unplugged: frozenset[str] = field(default=frozenset(), compare=False)
+    """Networks with more machines that run than are plugged into it: it was stopped and started again."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether everything that is there does its work."""
+        return not (self.stopped or self.paused or self.unplugged)
 
     def __bool__(self) -> bool:
         return bool(self.domains or self.networks or self.pools or self.volumes)
@@ -84,9 +91,11 @@ def present(virsh: Virsh, stack: str) -> Belongings:
         _quietly(virsh, "pool-refresh", prefix)
     if running_pools := pools & names("pool-list"):
         volumes = {line.split()[0] for line in virsh("vol-list", prefix).splitlines() if line.split()}
+    running, running_networks = domains & names("list"), networks & names("net-list")
+    plugged = {name: len(virsh("net-port-list", name).split()) for name in running_networks}
     stopped = {
-        *(("domain", name) for name in domains - names("list")),
-        *(("network", name) for name in networks - names("net-list")),
+        *(("domain", name) for name in domains - running),
+        *(("network", name) for name in networks - running_networks),
         *(("pool", name) for name in pools - running_pools),
     }
     return Belongings(
@@ -96,33 +105,18 @@ def present(virsh: Virsh, stack: str) -> Belongings:
         frozenset(volumes),
         frozenset(stopped),
         frozenset(domains & names("list", "--state-paused")),
+        frozenset(name for name, ports in plugged.items() if ports < len(running)),
     )
 
 
 def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool:
     """Prepare the hypervisor for an ``up``; whether the engine must look again at what exists.
 
-    Removes what the engine never wrote down, starts a network or pool that was stopped (the machines of that
-    network are off then, for ``up`` to switch on), resumes a machine that was paused, and removes those that
+    Removes what the engine never wrote down, sets going what was stopped or paused, and removes machines that
     the provider could not even read: whose disk is gone, or all if their network is. Disks that are there
     stay, and machines are made again from them.
     """
-    known, found = recorded(deployment), present(virsh, stack)
-    for name in sorted(name for name in known.networks if ("network", name) in found.stopped):
-        # A machine that was plugged into it no longer is: it plugs itself in when it starts.
-        say(f"network {name} was stopped: starting it, and its machines with it")
-        switch_off(virsh, stack)
-        virsh("net-start", name)
-        found = present(virsh, stack)
-    for name in sorted(name for name in known.pools if ("pool", name) in found.stopped):
-        say(f"pool {name} was stopped: starting it")
-        virsh("pool-build", name)
-        virsh("pool-start", name)
-    for name in sorted(known.domains & found.paused):
-        say(f"machine {name} was paused: resuming it")
-        virsh("resume", name)
-    if found.stopped or found.paused:
-        found = present(virsh, stack)
+    known, found = recorded(deployment), _set_going(virsh, stack, recorded(deployment), say)
     broken = _without_disk(virsh, stack, known.volumes - found.volumes, found.domains)
     for name in sorted(broken):
         say(f"machine {name} has lost its disk: it will be built anew")
@@ -144,6 +138,34 @@ def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool
         remove(virsh, stack, strangers)
         found = present(virsh, stack)
     return bool(deployment.get("pending_operations")) or found != known or bool(found.stopped)
+
+
+def _set_going(virsh: Virsh, stack: str, known: Belongings, say: Say) -> Belongings:
+    """Start networks and pools that were stopped, resume machines that were paused; what there is then.
+
+    The machines of a network that was stopped are off then, for ``up`` to switch on: they plug themselves in
+    when they start, and only then.
+    """
+    found = present(virsh, stack)
+    if found.runs:
+        return found
+    for name in sorted(known.networks):
+        if ("network", name) in found.stopped:
+            say(f"network {name} was stopped: starting it, and its machines with it")
+            switch_off(virsh, stack)
+            virsh("net-start", name)
+        elif name in found.unplugged:
+            say(f"network {name} was stopped and started: its machines are switched off and on")
+            switch_off(virsh, stack)
+    for name in sorted(name for name in known.pools if ("pool", name) in found.stopped):
+        say(f"pool {name} was stopped: starting it")
+        virsh("pool-build", name)
+        virsh("pool-start", name)
+    # Not those that were switched off with their network.
+    for name in sorted(known.domains & present(virsh, stack).paused):
+        say(f"machine {name} was paused: resuming it")
+        virsh("resume", name)
+    return present(virsh, stack)
 
 
 def _without_disk(

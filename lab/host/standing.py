@@ -53,7 +53,7 @@ def unchanged(
     if standing.fingerprint != _fingerprint(paths, settings, engine):
         return None
     found = leftovers.present(virsh, paths.stack)
-    whole = found == leftovers.recorded(deployment_in(paths)) and not found.stopped and not found.paused
+    whole = found == leftovers.recorded(deployment_in(paths)) and found.runs
     return standing if whole else None
 
 

@@ -119,8 +119,12 @@ def test_a_machine_that_boots_no_more_is_built_again(small: TheLab) -> None:
     small.assert_whole()
 
 
-def test_a_network_that_was_stopped_is_back_after_one_up(small: TheLab) -> None:
+@pytest.mark.parametrize("started", [False, True])
+def test_a_network_that_was_stopped_is_back_after_one_up(small: TheLab, started: bool) -> None:
     small.virsh("net-destroy", "lvs-dr-lab-small")
+    if started:
+        # That alone plugs no machine in.
+        small.virsh("net-start", "lvs-dr-lab-small")
     small.up(within=900)
     small.assert_whole()
 

@@ -22,6 +22,8 @@ class FakeVirsh:
         self.paused: set[str] = set()
         self.disks: dict[str, tuple[str, ...]] = {}
         self.networks: dict[str, bool] = {}
+        self.unplugged: set[str] = set()
+        """Machines of which no network knows any more."""
         self.pools: dict[str, Pool] = {}
         self.calls: list[tuple[str, ...]] = []
 
@@ -33,7 +35,15 @@ class FakeVirsh:
     @property
     def changes(self) -> list[tuple[str, ...]]:
         """Calls that were not questions."""
-        questions = {"list", "net-list", "pool-list", "pool-refresh", "vol-list", "domblklist"}
+        questions = {
+            "list",
+            "net-list",
+            "net-port-list",
+            "pool-list",
+            "pool-refresh",
+            "vol-list",
+            "domblklist",
+        }
         return [call for call in self.calls if call[0] not in questions]
 
     def state(self) -> tuple[object, ...]:
@@ -60,6 +70,7 @@ class FakeVirsh:
         if not self.domains[name]:
             raise LabError("domain is not running")
         self.domains[name] = False
+        self.unplugged.discard(name)
         self.paused.discard(name)
 
     def _resume(self, name: str) -> None:
@@ -79,6 +90,11 @@ class FakeVirsh:
     def _net_list(self, *options: str) -> str:
         return self._names(self.networks, options)
 
+    def _net_port_list(self, name: str) -> str:
+        self._known(self.networks, name)
+        own = {domain for domain, running in self.domains.items() if running and domain.startswith(name)}
+        return "".join(f" {domain}-port\n" for domain in sorted(own - self.unplugged))
+
     def _net_start(self, name: str) -> None:
         self._known(self.networks, name)
         self.networks[name] = True
@@ -88,6 +104,7 @@ class FakeVirsh:
         if not self.networks[name]:
             raise LabError("network is not active")
         self.networks[name] = False
+        self.unplugged = {domain for domain, running in self.domains.items() if running}
 
     def _net_undefine(self, name: str) -> None:
         self._known(self.networks, name)

@@ -132,6 +132,16 @@ def test_a_stopped_network_is_started_and_its_machines_are_switched_on_again(vir
     assert refresh is True
 
 
+def test_machines_of_a_network_that_was_stopped_and_started_are_switched_on_again(virsh: FakeVirsh) -> None:
+    virsh("net-destroy", PREFIX)
+    virsh("net-start", PREFIX)
+    virsh.calls.clear()
+    refresh, said = mend(virsh)
+    assert said == [f"network {PREFIX} was stopped and started: its machines are switched off and on"]
+    assert sorted(virsh.changes) == [("destroy", BACKUP), ("destroy", MASTER)]
+    assert refresh is True
+
+
 def test_a_stopped_pool_is_started(virsh: FakeVirsh) -> None:
     virsh.pools[PREFIX].running = False
     refresh, said = mend(virsh)

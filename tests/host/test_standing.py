@@ -84,6 +84,10 @@ WRONG: dict[str, Callable[[FakeVirsh], object]] = {
     "a machine of nobody's": lambda virsh: virsh.domains.update({Names("dev").domain("stray"): True}),
     "a disk gone": lambda virsh: virsh.pools[PREFIX].volumes.clear(),
     "the network stopped": lambda virsh: virsh.networks.update({PREFIX: False}),
+    "the network stopped and started": lambda virsh: (
+        virsh("net-destroy", PREFIX),
+        virsh("net-start", PREFIX),
+    ),
     "the pool's directory gone": lambda virsh: setattr(virsh.pools[PREFIX], "broken", True),
 }
 
