@@ -48,8 +48,8 @@ lint: setup-python
 audit: setup-python
 	@sh toolchain/audit.sh $(UV)
 
-# Everything, the real lab included: it builds one. Under emulation on two processors forty minutes to an hour. First, on
-# all processors, what needs no lab.
+# Everything, the real lab included: it builds one. Under emulation on two processors forty minutes to an hour.
+# First, on all processors, what needs no lab.
 test: lint audit setup test-packages
 	@$(UV) sync --quiet --locked
 	$(UV) run --quiet pytest -m "not lab" -n auto $(PYTEST)

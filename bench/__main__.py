@@ -63,7 +63,7 @@ def main(
                 peer.measure(folder / "peer", results, say)
             except RuntimeError as error:
                 # Its trouble must not cost the figures of the lab.
-                say(f"{error}")
+                say(str(error))
                 results.notes.append("the peer did not build its lab in this run")
     if "growth" in wanted:
         say("growth")

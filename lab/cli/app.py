@@ -8,8 +8,8 @@ import typer
 from lab.cli.common import err
 from lab.errors import LabError
 
-# Which module has which command. Only the one that is asked for is imported: those who look at guests bring
-# an SSH library with them, those who teach a web server, and each of these takes a good part of a second.
+# Which module has which command. Only the one that is asked for is imported: each brings libraries with it
+# that the others do not need.
 ROOMS = {
     "building": ("setup", "up", "down", "bundle", "image"),
     "looking": ("shell", "exec", "status", "check"),

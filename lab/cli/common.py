@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -15,9 +15,7 @@ from lab.host import recall, whereabouts
 from lab.host.engine import ensure_engine
 from lab.host.paths import StackPaths, cache_dir, project_dir
 from lab.host.stack import Stack
-
-if TYPE_CHECKING:
-    from lab.operate.running import RunningLab
+from lab.operate.running import RunningLab
 
 T = TypeVar("T")
 
@@ -68,7 +66,7 @@ def become(stack: Stack, argv: list[str], environment: dict[str, str]) -> None:
     os.execvpe(command[0], command, environment)  # noqa: S606  the user's own command
 
 
-def beside(name: str, *, carrying: socket.socket | None = None) -> "RunningLab":
+def beside(name: str, *, carrying: socket.socket | None = None) -> RunningLab:
     """The running lab, in a process that reaches its machines: this one, or this command started again there.
 
     Args:
@@ -78,9 +76,6 @@ def beside(name: str, *, carrying: socket.socket | None = None) -> "RunningLab":
     Raises:
         LabError: it is not up.
     """
-    # It brings the SSH library, which takes half a second: who only builds need not wait for it.
-    from lab.operate.running import RunningLab  # noqa: PLC0415
-
     doorway.step_through(paths_of(name), carrying=carrying)
     stack = existing(name)
     return RunningLab(recall.inventory(stack), recall.access(stack.paths), stack.paths.stack_dir)

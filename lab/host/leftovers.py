@@ -116,7 +116,8 @@ def mend(virsh: Virsh, stack: str, deployment: dict[str, Any], say: Say) -> bool
     the provider could not even read: whose disk is gone, or all if their network is. Disks that are there
     stay, and machines are made again from them.
     """
-    known, found = recorded(deployment), _set_going(virsh, stack, recorded(deployment), say)
+    known = recorded(deployment)
+    found = _set_going(virsh, stack, known, say)
     broken = _without_disk(virsh, stack, known.volumes - found.volumes, found.domains)
     for name in sorted(broken):
         say(f"machine {name} has lost its disk: it will be built anew")

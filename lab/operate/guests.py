@@ -220,9 +220,9 @@ class Guests:
             for _ in range(_CLOCK_TRIES):
                 before = time.time()
                 told = float(await clock.answer())
-                doubt = (time.time() - before) / 2
-                asked.append((doubt, told - before - doubt))
-                if doubt < _CLOCK_GOOD or abs(asked[-1][1]) + doubt < limit:
+                ahead, doubt = clock_between(before, told, told, time.time())
+                asked.append((doubt, ahead))
+                if doubt < _CLOCK_GOOD or abs(ahead) + doubt < limit:
                     break
         finally:
             clock.close()
@@ -251,11 +251,9 @@ class Guests:
             UnreachableError: the machine does not answer.
         """
         opening = self._connections.get(machine)
-        if opening is not None and opening.done() and (opening.cancelled() or opening.exception()):
-            opening = None
-        if opening is not None and opening.done() and not self._is_open(machine):
-            opening = None
-        if opening is None:
+        if opening is None or (
+            opening.done() and (opening.cancelled() or opening.exception() or not self._is_open(machine))
+        ):
             opening = asyncio.create_task(self._connect(machine))
             # Whoever waited for it may have been cancelled: then nobody hears why it failed.
             opening.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -266,6 +264,8 @@ class Guests:
     async def forget(self, machine: str) -> None:
         """End the connection, whoever uses it: the machine was switched off or cut off."""
         self._connections.pop(machine, None)
+        if not self._is_open(machine):
+            return
         await self._ssh(machine, "-O", "exit")
         with suppress(TimeoutError):
             async with asyncio.timeout(_HANG_UP_TIMEOUT):
@@ -303,6 +303,16 @@ class Guests:
             await _end(process)
         status = process.returncode or 0
         return Answer(printed.decode(errors="replace"), said.decode(errors="replace"), status)
+
+
+def clock_between(before: float, first: float, last: float, after: float) -> tuple[float, float]:
+    """Seconds that another clock is ahead of this one, and by how much that may be wrong.
+
+    It showed ``first`` and then ``last`` between ``before`` and ``after`` on this one: what the answer took
+    of its own is known by its own clock, and only the way there and back is in doubt.
+    """
+    most, least = first - before, last - after
+    return (most + least) / 2, (most - least) / 2
 
 
 async def _start(argv: Sequence[str], *, stdin: bool) -> asyncio.subprocess.Process:

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from lab.operate.guests import Guests
+from lab.operate.guests import Guests, clock_between
 
 # Stands between the answers: ASCII's record separator, octal 36, which none of the programs prints.
 _BETWEEN = "\x1e"
@@ -47,7 +47,7 @@ class Questions:
         answer = await self._guests.run(machine, together(scripts), check=False)
         first, *answers, last = apart(answer.stdout, len(scripts) + 2)
         try:
-            self.clocks[machine] = ahead(before, float(first), float(last), time.time())
+            self.clocks[machine] = clock_between(before, float(first), float(last), time.time())
         except ValueError:
             self.clocks.pop(machine, None)
         return answers
@@ -65,13 +65,3 @@ def apart(text: str, count: int) -> list[str]:
     """The ``count`` answers; an empty one for each that an early end has cut off."""
     found = text.split(f"\n{_BETWEEN}\n")
     return (found + [""] * count)[:count]
-
-
-def ahead(before: float, first: float, last: float, after: float) -> tuple[float, float]:
-    """Seconds that another clock is ahead of this one, and by how much that may be wrong.
-
-    It showed ``first`` and then ``last`` between ``before`` and ``after`` on this one: what the answer took
-    of its own is known by its own clock, and only the way there and back is in doubt.
-    """
-    most, least = first - before, last - after
-    return (most + least) / 2, (most - least) / 2

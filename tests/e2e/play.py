@@ -13,12 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 
 from lab.cli.common import beside
 from lab.operate.challenges import CHALLENGES, Challenge, runner
 from lab.operate.checks import Check, Examination, Outcome, examine
-from lab.operate.guests import CONNECT_TIMEOUT, Guests
+from lab.operate.guests import Guests
 from lab.operate.running import RunningLab
 
 # Seconds until a fault has its effect, and until a lab that was mended works: one of the ways to mend it is
@@ -73,30 +72,13 @@ async def _wrong(guests: Guests, checks: Sequence[Check]) -> set[str]:
     return {one.check.name for one in results if one.verdict.outcome is not Outcome.PASSED}
 
 
-class _Kept(Guests):
-    """Connections that stay open from one challenge to the next: to make them takes longer than to play."""
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
-
-
-class _Connected(RunningLab):
-    @cached_property
-    def _kept(self) -> Guests:
-        return _Kept(self.inventory, self.access)
-
-    def guests(self, *, connect_timeout: float = CONNECT_TIMEOUT) -> Guests:
-        return self._kept
-
-
 async def _healthy(_: Guests) -> None:
     return None
 
 
 async def main() -> None:
     """Play those that are named."""
-    found = beside(os.environ["LVS_DR_LAB_STACK"])
-    lab = _Connected(found.inventory, found.access, found.directory)
+    lab = beside(os.environ["LVS_DR_LAB_STACK"])
     asked = dict(argument.split("=") for argument in sys.argv[1:])
     for challenge in CHALLENGES:
         if challenge.name in asked:

@@ -297,7 +297,6 @@ async def test_ctrl_c_leaves_the_connection_to_what_must_be_taken_back(
 INTERRUPTED = """
 import asyncio, sys
 from pathlib import Path
-from typing import Any
 from lab.inventory import Inventory
 from lab.operate.access import Access
 from lab.operate.guests import Guests

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lab.inventory import Inventory
-from lab.operate.guests import Answer, Guests, UnreachableError
-from lab.operate.questions import Questions, ahead, apart
+from lab.operate.guests import Answer, Guests, UnreachableError, clock_between
+from lab.operate.questions import Questions, apart
 
 
 class Here(Guests):
@@ -77,4 +77,4 @@ def test_every_answer_tells_the_clock_too(inventory: Inventory) -> None:
 
 def test_what_an_answer_takes_of_its_own_is_not_in_doubt() -> None:
     # Sent at 100, a second on its way, four at work, half a second back; that clock is a minute ahead.
-    assert ahead(100, 161, 165, 105.5) == (60.25, 0.75)
+    assert clock_between(100, 161, 165, 105.5) == (60.25, 0.75)
