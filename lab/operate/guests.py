@@ -5,6 +5,8 @@ It outlives the program that opened it (`lab.operate.access`): the next command 
 
 import asyncio
 import math
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -124,7 +126,7 @@ class Process:
 
     def close(self) -> None:
         """Give it up; it may have ended already."""
-        _close(self._process)
+        _kill(self._process)
 
 
 class Guests:
@@ -200,7 +202,6 @@ class Guests:
             UnreachableError: no connection.
         """
         await self.connect(machine)
-        self._processes = [one for one in self._processes if one.returncode is None]
         started = await _start(self._access.ssh(machine, command, options=("-T",)), stdin=True)
         self._processes.append(started)
         return Process(machine, started)
@@ -328,14 +329,20 @@ async def _start(argv: Sequence[str], *, stdin: bool) -> asyncio.subprocess.Proc
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    _close(process)
-    await process.wait()
-
-
-def _close(process: asyncio.subprocess.Process) -> None:
     """Kill it if it runs, and close its pipes, whose other ends may stay open as long as the connection."""
+    _kill(process)
+    # Not wait(): that may wait for the pipes.
+    while process.returncode is None:
+        await asyncio.sleep(_GLANCE)
     # asyncio has no public way to close the pipes of a process.
     process._transport.close()  # type: ignore[attr-defined]
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """Not by its own methods: they may take the exit status away from asyncio, which complains then."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
 
 
 def _given(stream: T | None) -> T:
