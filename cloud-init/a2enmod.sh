@@ -33,7 +33,7 @@ enable() {
         [ ! -e "$conf/mods-available/$1.conf" ] || ln -sf "../mods-available/$1.conf" "$conf/mods-enabled/$1.conf"
     fi
     ln -sf "../$folder-available/$1$suffix" "$conf/$folder-enabled/$1$suffix"
-    mkdir -p "$state/$kind/enabled_by_$by"
+    [ -d "$state/$kind/enabled_by_$by" ] || mkdir -p "$state/$kind/enabled_by_$by"
     : > "$state/$kind/enabled_by_$by/$1"
 }
 

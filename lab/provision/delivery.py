@@ -112,7 +112,7 @@ class Courier:
         return remote.Command(
             f"{machine.name}-ready",
             connection=self._connection(machine, host_key, dials=-1),
-            create="sh -s",
+            create="bash -s",
             stdin=script,
             logging=remote.Logging.NONE,
             add_previous_output_in_env=False,

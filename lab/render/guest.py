@@ -7,6 +7,8 @@ from lab.keys import KeyPair
 from lab.render.templates import render
 from lab.topology import Client, Machine, Role, Topology
 
+# Where a guest keeps what it needs until its packages are installed; gone then.
+FIRST_BOOT = "/var/lib/first-boot"
 # What cloud-init installs, by role. Recommended packages are off, so ipvsadm is named.
 PACKAGES: dict[Role, tuple[str, ...]] = {
     Role.DIRECTOR: ("keepalived", "ipvsadm"),
@@ -14,6 +16,12 @@ PACKAGES: dict[Role, tuple[str, ...]] = {
     Role.SORRY_SERVER: ("apache2",),
     Role.CLIENT: ("curl", "tcpdump", "arping", "python3", "python3-aiosmtpd"),
 }
+# Scripts of cloud-init/ and the tools for which they stand in while packages are installed.
+_STAND_INS = {
+    "nothing.sh": ("update-rc.d",),
+    "services.sh": ("deb-systemd-helper", "deb-systemd-invoke", "invoke-rc.d", "systemctl", "catch-up"),
+}
+_STAND_INS_FOR_APACHE = {"a2enmod.sh": ("a2enmod", "a2enconf", "a2ensite")}
 
 
 @dataclass(frozen=True)
@@ -50,12 +58,15 @@ def seed(
     machine. So the fingerprint goes into the instance-id and into the names of disk and ISO: a change
     rebuilds the machine.
     """
+    web = machine.role in (Role.REAL_SERVER, Role.SORRY_SERVER)
     user_data = render(
         "user-data.yaml.j2",
         machine=machine,
         login_key=login_key,
         host_key=host_key,
         packages=PACKAGES[machine.role],
+        first_boot=FIRST_BOOT,
+        stand_ins=_STAND_INS | (_STAND_INS_FOR_APACHE if web else {}),
         package_proxy=package_proxy,
         nameserver=topology.segment.nameserver,
     )

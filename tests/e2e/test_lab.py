@@ -56,10 +56,21 @@ def test_cloud_init_installed_what_it_should(lab: TheLab) -> None:
         assert re.search(rf"Setting up {package} ", log), f"{machine}: cloud-init did not install {package}"
 
 
-def test_nothing_stands_in_for_the_tools_of_packages_any_more(lab: TheLab) -> None:
-    for machine, tool in (("server1", "a2enmod"), ("server1", "update-rc.d"), ("master", "update-rc.d")):
-        assert "perl" in lab.on(machine, f"head -n 1 /usr/sbin/{tool}")
-    assert "a2enmod" not in lab.on("server1", "dpkg-divert --list")
+@pytest.mark.parametrize(("machine", "service"), [("master", "keepalived"), ("server1", "apache2")])
+def test_nothing_stands_in_for_the_tools_of_packages_any_more(
+    lab: TheLab, machine: str, service: str
+) -> None:
+    """And what the real ones have caught up with is as they leave it after an installation."""
+    assert lab.on(machine, "ls -d /var/lib/first-boot || echo gone").strip() == "gone"
+    assert "first-boot" not in lab.on(machine, "apt-config dump")
+    assert lab.on(machine, f"systemctl is-enabled {service}").strip() == "enabled"
+    assert lab.on(machine, f"cat /var/lib/systemd/deb-systemd-helper-enabled/{service}.service.dsh-also") == (
+        f"/etc/systemd/system/multi-user.target.wants/{service}.service\n"
+    )
+
+
+def test_what_apache2_disables_is_disabled(lab: TheLab) -> None:
+    assert "disabled" in lab.on("server1", "systemctl is-enabled apache-htcacheclean || true")
     assert lab.on("server1", "dpkg --verify apache2 | grep sbin || true") == ""
 
 

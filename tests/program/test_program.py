@@ -115,7 +115,7 @@ def test_the_operators_copy_of_a_seed_goes_with_its_step(tutorial_run: Recording
 
 def test_scripts_go_through_standard_input(tutorial_run: Recording) -> None:
     for command in tutorial_run.of(REMOTE).values():
-        assert command.plain["create"].startswith(("sh -s", "umask 077 &&"))
+        assert command.plain["create"].startswith(("bash -s", "umask 077 &&"))
         assert command.plain["stdin"].endswith("\nmain\n")
         assert command.plain["logging"] == "none"
         assert command.plain["addPreviousOutputInEnv"] is False
@@ -134,7 +134,7 @@ def test_the_gate_waits_as_long_as_the_setting_says(run: Run, tutorial_run: Reco
     assert tutorial_run.named("master-ready").create_timeout == "1860s"
     changed = run({"boot_timeout": "300"})
     assert changed.named("master-ready").create_timeout == "360s"
-    assert "left=300\n" in changed.named("master-ready").plain["stdin"]
+    assert '"$SECONDS" -ge 300 ' in changed.named("master-ready").plain["stdin"]
 
 
 def test_a_guest_is_recognised_by_its_host_key(tutorial_run: Recording) -> None:

@@ -15,10 +15,13 @@ from tests.render.cases import cases, script
 Planned = Callable[..., Topology]
 SCRIPTS = {name: text for name, text in cases().items() if name.endswith(".sh")}
 SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]
+# Only bash waits without starting a program.
+READINGS = [
+    (shell, name) for name in SCRIPTS for shell in (["bash"] if name.endswith("/ready.sh") else SHELLS)
+]
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(("shell", "name"), READINGS)
 def test_a_shell_reads_the_script(shell: str, name: str) -> None:
     done = subprocess.run([shell, "-n"], input=SCRIPTS[name], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -207,7 +210,7 @@ def test_waiting_for_a_machine_tells_how_its_boot_went(tutorial: Topology, tmp_p
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["sh", "-s"], input=text, capture_output=True, text=True, check=False, timeout=20
+            ["bash", "-s"], input=text, capture_output=True, text=True, check=False, timeout=20
         )
 
     late = run()

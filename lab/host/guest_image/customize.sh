@@ -101,7 +101,7 @@ install -d "$root/etc/systemd/system/serial-getty@ttyS0.service.d"
 cat > "$root/etc/systemd/system/serial-getty@ttyS0.service.d/lab.conf" <<'END'
 [Service]
 ExecStart=
-ExecStart=-/sbin/agetty --autologin root --keep-baud 115200 - $TERM
+ExecStart=-/sbin/agetty --autologin root --wait-cr --keep-baud 115200 - $TERM
 END
 
 # The host keys come from the user data; those of the package would be the same in every copy.
