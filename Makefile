@@ -60,7 +60,7 @@ soak: setup test-packages
 	@$(UV) sync --quiet --locked
 	$(UV) run --quiet pytest -m soak --durations 0 $(PYTEST)
 
-# Measures the lab beside its peer on this computer, which should do nothing else: an hour and a half by emulation.
+# Measures the lab beside its peers on this computer, which should do nothing else: an hour and a half by emulation.
 bench: setup-python
 	@$(UV) sync --quiet --locked
 	$(UV) run --quiet python -m bench $(BENCH)

@@ -1,1 +1,1 @@
-"""What the lab costs and how fast it fails over, on real labs and beside a peer; `make bench` runs it."""
+"""What the lab costs and how fast it fails over, on real labs and beside peers; `make bench` runs it."""

@@ -1,6 +1,7 @@
 """``python -m bench``: measure, then write docs/benchmarks.md. About an hour and a half by emulation."""
 
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ import typer
 
 from bench import ours, peer, report
 from bench.figures import RESULTS, Results, machine
+from bench.kcli import Kcli
+from bench.vagrant import Vagrant
 from lab.host import lifecycle
 
-PARTS = ("lab", "gaps", "peer", "growth")
+PARTS = ("lab", "gaps", "peers", "growth")
 
 
 def say(text: str) -> None:
@@ -38,7 +41,7 @@ def main(
     runs: Annotated[int, typer.Option(help="How often everything else is measured.", min=1)] = 3,
     sizes: Annotated[str, typer.Option(help="Machines of the labs that grow.")] = "3,9,12",
 ) -> None:
-    """Measure the lab, how it grows, and its peer, one after the other, with nothing else on the computer."""
+    """Measure the lab, how it grows, and its peers, one after the other, with nothing else at work."""
     wanted = parts or list(PARTS)
     if unknown := set(wanted) - set(PARTS):
         raise typer.BadParameter(f"{', '.join(unknown)}: choose of {', '.join(PARTS)}")
@@ -56,15 +59,9 @@ def main(
                             measure_standing(bench, runs)
                         if "gaps" in wanted:
                             measure_gaps(bench, runs)
-    if "peer" in wanted:
-        say("the peer")
-        with scratch() as folder:
-            try:
-                peer.measure(folder / "peer", results, say)
-            except RuntimeError as error:
-                # Its trouble must not cost the figures of the lab.
-                say(str(error))
-                results.notes.append("the peer did not build its lab in this run")
+    if "peers" in wanted:
+        for kind in (Vagrant, Kcli):
+            measure_peer(kind, results)
     if "growth" in wanted:
         say("growth")
         with scratch() as folder:
@@ -80,6 +77,17 @@ def measure_standing(bench: ours.Bench, runs: int) -> None:
     bench.no_op(runs)
     bench.weight(runs)
     bench.fourth_server()
+
+
+def measure_peer(kind: type[peer.Peer], results: Results) -> None:
+    """What a peer takes. Its trouble does not cost the figures of the lab: it is said and noted."""
+    say(kind.name)
+    with scratch() as folder:
+        try:
+            peer.measure(kind, folder / "peer", results, say)
+        except (RuntimeError, subprocess.SubprocessError) as error:
+            say(str(error))
+            results.notes.append(f"{kind.name} did not build its lab in this run")
 
 
 def measure_gaps(bench: ours.Bench, runs: int) -> None:

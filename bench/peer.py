@@ -1,18 +1,16 @@
-"""The peer: Vagrant with vagrant-libvirt builds the same six machines from the same image.
+"""What peers have in common: each builds the lab's six machines from the lab's guest image with another tool.
 
 Same packages by apt-get, same configuration by the same scripts, same emulation, in a hypervisor of its own
-like the lab's. What differs is the tool. The image is the lab's with cloud-init off and DHCP on eth0, as a
-Vagrant box has it; Vagrant's network for management comes first, so the segment is eth1.
+like the lab's. What differs is the tool, and what it is told.
 """
 
-import json
 import os
 import subprocess
-import tarfile
 import time
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.figures import Results
 from bench.templates import TEMPLATES
@@ -20,162 +18,157 @@ from lab.host import guest_image, packages
 from lab.host.packages import Package
 from lab.host.paths import cache_dir
 from lab.host.sandbox import Sandbox
-from lab.keys import derive
+from lab.keys import KeyPair, derive
 from lab.render import guest, pushes
 from lab.say import Say
 from lab.settings import Settings
 from lab.topology import Client, Director, Machine, RealServer, Topology, plan
 
-PACKAGES = (
-    Package("vagrant", "vagrant", "the peer"),
-    Package("vagrant-libvirt", "/usr/share/doc/vagrant-libvirt", "the peer's provider"),
-)
-# Where the root file system of the Debian guest begins (lab/host/guest_image/build.sh).
-_ROOT = 64 << 20
-_DHCP = "[Match]\nName=eth0\n\n[Network]\nDHCP=ipv4\n"
+# What is measured of each.
+UP = "up, six machines"
+UP_AGAIN = "up with nothing to do"
+DESTROY = "destroy"
+_SERVERS = {"server1", "server2", "server3"}
+# Seconds, after the tool says that it is done or has given up waiting.
+_ANSWERS_WITHIN = 900
 
 
-def measure(folder: Path, results: Results, say: Say) -> None:
-    """Build the box, then `vagrant up`, again, and `vagrant destroy`."""
-    packages.install(packages.missing(PACKAGES), say)
-    folder.mkdir()
-    box = _box(folder, say)
-    sandbox = Sandbox(folder / "hypervisor")
-    sandbox.ensure(say)
-    try:
-        vagrant = _Vagrant(folder, sandbox)
-        vagrant.run("box", "add", "--name", "lab", str(box))
-        _write_project(folder)
-        took = vagrant.run("up", "--provider", "libvirt", "--no-color")
-        served = vagrant.served()
-        if served != {"server1", "server2", "server3"}:
-            raise RuntimeError(f"the peer's lab does not work: {served or 'nobody'} answered")
-        say(f"  vagrant up: {took:.0f} s")
-        results.add("Vagrant: up, six machines", "s", took)
-        results.add("Vagrant: up with nothing to do", "s", vagrant.run("up", "--no-color"))
-        results.add("Vagrant: destroy", "s", vagrant.run("destroy", "-f", "--no-color"))
-    finally:
-        sandbox.remove()
+class Peer(ABC):
+    """A tool beside which the lab is measured."""
 
+    name: ClassVar[str]
+    packages: ClassVar[tuple[Package, ...]]
+    segment_nic: ClassVar[str]
+    """The interface of its machines that is on the segment."""
 
-class _Vagrant:
-    def __init__(self, folder: Path, sandbox: Sandbox) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, sandbox: Sandbox, say: Say) -> None:
+        self.folder = folder
+        self.topology: Topology = plan(Settings(), "dev")
+        self.login: KeyPair = derive("0" * 64, "login")
+        self.key = folder / "id_ed25519"
+        self.key.write_text(self.login.private, encoding="utf-8")
+        self.key.chmod(0o600)
         self._sandbox = sandbox
-        self._environment = os.environ | {
-            "VAGRANT_HOME": str(folder / "home"),
-            "VAGRANT_CHECKPOINT_DISABLE": "1",
-            "VAGRANT_DEFAULT_PROVIDER": "libvirt",
-        }
+        self._say = say
 
-    def run(self, *arguments: str) -> float:
-        """Run it to its end; seconds that took."""
-        begun = time.monotonic()
-        log = self._folder / f"{arguments[0]}.log"
+    @abstractmethod
+    def prepare(self) -> None:
+        """Whatever is done once and not measured."""
+
+    @abstractmethod
+    def commands(self) -> dict[str, list[str]]:
+        """Those for `UP`, `UP_AGAIN` and `DESTROY`."""
+
+    def environment(self) -> Mapping[str, str]:
+        """What its commands are executed with."""
+        return os.environ
+
+    def image(self) -> Path:
+        """The lab's guest image."""
+        return guest_image.build(cache_dir() / "images", self._say)
+
+    def run(self, what: str) -> None:
+        """Run one of its commands to its end.
+
+        Raises:
+            RuntimeError: it failed; with the end of what it printed.
+        """
+        argv = self.commands()[what]
+        log = self.folder / f"{what.replace(' ', '-')}.log"
         with log.open("w", encoding="utf-8") as out:
-            done = self._execute(arguments, stdout=out, stderr=out, timeout=3000)
+            done = self.inside(argv, stdout=out, stderr=out, timeout=3000)
         if done.returncode != 0:
             last = "\n".join(log.read_text(encoding="utf-8").splitlines()[-120:])
-            raise RuntimeError(f"vagrant {arguments[0]}: status {done.returncode}\n{last}")
-        return time.monotonic() - begun
+            raise RuntimeError(f"{' '.join(argv)}: status {done.returncode}\n{last}")
 
-    def served(self) -> set[str]:
-        """Which servers answer the peer's client through its VIP."""
-        loop = (
-            "for n in $(seq 100 109); do "
-            "curl -s -m 5 --interface 192.168.1.$n http://192.168.1.20/ || true; done"
-        )
-        done = self._execute(["ssh", "client", "-c", loop], capture_output=True, timeout=300)
-        return set(done.stdout.split())
-
-    def _execute(self, arguments: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run it beside its machines; ``options`` as for subprocess.run."""
+    def inside(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run ``argv`` beside its machines; ``options`` as for subprocess.run."""
+        environment = self.environment()
         return subprocess.run(  # noqa: PLW1510  the caller decides
-            self._sandbox.command(["vagrant", *arguments], self._folder, self._environment),
-            cwd=self._folder,
-            env=self._environment,
+            self._sandbox.command(argv, self.folder, environment),
+            cwd=self.folder,
+            env=environment,
             stdin=subprocess.DEVNULL,
             text=True,
             **options,
         )
 
+    def wait_for_answers(self) -> None:
+        """Wait until a client has had an answer of each server through the VIP.
 
-def _box(folder: Path, say: Say) -> Path:
-    """The lab's guest image as a Vagrant box."""
-    image = guest_image.build(cache_dir() / "images", say)
-    disk = folder / "disk.raw"
-    subprocess.run(["qemu-img", "convert", "-O", "raw", image, disk], check=True)
-    login, host = derive("0" * 64, "login"), derive("0" * 64, "host")
-    key = folder / "id_ed25519"
-    key.write_text(login.private, encoding="utf-8")
-    key.chmod(0o600)
-    commands = [
-        "rm /etc/systemd/system/multi-user.target.wants/cloud-init.target",
-        "mkdir /root/.ssh",
-        "set_inode_field /root/.ssh mode 040700",
-    ]
-    for number, (path, text, mode) in enumerate(
-        (
-            ("/root/.ssh/authorized_keys", login.public + "\n", "0100600"),
-            ("/etc/ssh/ssh_host_ed25519_key", host.private, "0100600"),
-            ("/etc/ssh/ssh_host_ed25519_key.pub", host.public + "\n", "0100644"),
-            ("/etc/systemd/network/10-eth0.network", _DHCP, "0100644"),
+        Raises:
+            RuntimeError: some server never answered.
+        """
+        loop = "; ".join(
+            f"curl -s -m 2 --interface {source} http://{self.topology.service.vip}/ || true"
+            for source in self.topology.client.extra_addresses
         )
-    ):
-        source = folder / f"file{number}"
-        source.write_text(text, encoding="utf-8")
-        commands += [f"write {source} {path}", f"set_inode_field {path} mode {mode}"]
-    (folder / "debugfs").write_text("\n".join(commands) + "\n", encoding="utf-8")
-    subprocess.run(
-        ["debugfs", "-w", "-f", folder / "debugfs", f"{disk}?offset={_ROOT}"], check=True, capture_output=True
-    )
-    subprocess.run(["qemu-img", "convert", "-O", "qcow2", disk, folder / "box.img"], check=True)
-    disk.unlink()
-    (folder / "metadata.json").write_text(
-        json.dumps({"provider": "libvirt", "format": "qcow2", "virtual_size": 3}), encoding="utf-8"
-    )
-    (folder / "Vagrantfile").write_text("Vagrant.configure('2') {}\n", encoding="utf-8")
-    box = folder / "lab.box"
-    with tarfile.open(box, "w") as archive:
-        for name in ("metadata.json", "Vagrantfile", "box.img"):
-            archive.add(folder / name, name)
-    (folder / "box.img").unlink()
-    return box
+        deadline = time.monotonic() + _ANSWERS_WITHIN
+        answered: set[str] = set()
+        # A login costs an emulated machine seconds: the client is asked once the VIP answers this computer.
+        while not (self._vip_answers() and (answered := self._ask_client(loop)) == _SERVERS):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the lab of {self.name} does not work: {answered or 'nobody'} answered")
+            time.sleep(0.5)
+
+    def _vip_answers(self) -> bool:
+        argv = ["curl", "-s", "-f", "-m", "2", "-o", "/dev/null", f"http://{self.topology.service.vip}/"]
+        return self.inside(argv).returncode == 0
+
+    def _ask_client(self, command: str) -> set[str]:
+        options = [
+            word
+            for option in ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=5")
+            for word in ("-o", option)
+        ]
+        argv = ["ssh", "-q", "-i", str(self.key), *options, f"root@{self.topology.client.address}", command]
+        return set(self.inside(argv, capture_output=True, timeout=300).stdout.split())
+
+    def script(self, machine: Machine) -> str:
+        """What a machine is told: its packages, and what the lab pushes over SSH."""
+        return TEMPLATES.get_template("provision.sh.j2").render(
+            packages=guest.PACKAGES[machine.role],
+            settings=self._settings(machine),
+        )
+
+    def _settings(self, machine: Machine) -> str:
+        match machine:
+            case Director():
+                text = pushes.director_script(self.topology, machine)
+                return text.replace("interface eth0", f"interface {self.segment_nic}")
+            case RealServer():
+                return pushes.server_script(self.topology, machine)
+            case Client():
+                return pushes.client_script(self.topology, machine)
+        raise TypeError(machine)
 
 
-def _write_project(folder: Path) -> None:
-    """A Vagrantfile and one script for each machine."""
-    topology = plan(Settings(), "dev")
-    (folder / "provision").mkdir()
-    machines = []
-    for machine in topology.machines:
-        script = folder / "provision" / f"{machine.name}.sh"
-        script.write_text(_script(topology, machine), encoding="utf-8")
-        machines.append({"name": machine.name, "address": str(machine.address), "script": str(script)})
-    vagrantfile = TEMPLATES.get_template("Vagrantfile.j2").render(
-        machines=machines, key=folder / "id_ed25519"
-    )
-    (folder / "Vagrantfile").write_text(vagrantfile, encoding="utf-8")
+def addresses(machine: Machine) -> list[str]:
+    """All addresses of a machine on the segment, the first one first."""
+    more = machine.extra_addresses if isinstance(machine, Client) else ()
+    return [str(address) for address in (machine.address, *more)]
 
 
-def _script(topology: Topology, machine: Machine) -> str:
-    own = (machine.address, *machine.extra_addresses) if isinstance(machine, Client) else (machine.address,)
-    return TEMPLATES.get_template("provision.sh.j2").render(
-        machine=machine,
-        addresses=[f"{address}/{topology.segment.cidr.prefixlen}" for address in own],
-        packages=guest.PACKAGES[machine.role],
-        settings=_settings(topology, machine),
-    )
+def measure(kind: type[Peer], folder: Path, results: Results, say: Say) -> None:
+    """Have a peer build its lab, look that nothing is to be done, and take it down.
 
-
-def _settings(topology: Topology, machine: Machine) -> str:
-    """What the lab pushes over SSH, for a segment on eth1."""
-    match machine:
-        case Director():
-            script = pushes.director_script(topology, machine)
-            return script.replace("interface eth0", "interface eth1")
-        case RealServer():
-            return pushes.server_script(topology, machine)
-        case Client():
-            return pushes.client_script(topology, machine)
-    raise TypeError(machine)
+    Raises:
+        RuntimeError: it could not.
+    """
+    packages.install(packages.missing(kind.packages), say)
+    folder.mkdir()
+    sandbox = Sandbox(folder / "hypervisor")
+    sandbox.ensure(say)
+    try:
+        peer = kind(folder, sandbox, say)
+        peer.prepare()
+        for what in (UP, UP_AGAIN, DESTROY):
+            begun = time.monotonic()
+            peer.run(what)
+            if what == UP:
+                peer.wait_for_answers()
+            took = time.monotonic() - begun
+            say(f"  {kind.name}: {what}: {took:.1f} s")
+            results.add(f"{kind.name}: {what}", "s", took)
+    finally:
+        sandbox.remove()

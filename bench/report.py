@@ -4,17 +4,22 @@ import matplotlib as mpl
 from matplotlib.figure import Figure as Picture
 from matplotlib.ticker import MaxNLocator
 
-from bench.figures import RESULTS, Growth, Results
+from bench.figures import RESULTS, Figure, Growth, Results
+from bench.kcli import Kcli
+from bench.peer import DESTROY, UP, UP_AGAIN
 from bench.templates import TEMPLATES
+from bench.vagrant import Vagrant
 
 PAGE = RESULTS.with_suffix(".md")
 PICTURE = RESULTS.with_suffix(".svg")
-_LAB, _PEER = "#0072B2", "#E69F00"
-_PAIRS = (
-    ("up, six machines", "up, six machines, until all servers have answered", "Vagrant: up, six machines"),
-    ("up again", "up with nothing to do", "Vagrant: up with nothing to do"),
-    ("destroy", "destroy", "Vagrant: destroy"),
-)
+_LAB = "this lab"
+_COLOURS = {_LAB: "#0072B2", Vagrant.name: "#E69F00", Kcli.name: "#009E73"}
+# What is measured of everyone, and what the lab's own figure of it is called.
+_SHARED = {
+    UP: "up, six machines, until all servers have answered",
+    UP_AGAIN: "up with nothing to do",
+    DESTROY: "destroy",
+}
 
 
 def write(results: Results) -> None:
@@ -24,18 +29,23 @@ def write(results: Results) -> None:
 
 
 def _page(results: Results) -> str:
-    ours, theirs = results.find(_PAIRS[0][1]), results.find(_PAIRS[0][2])
+    ours = _figure(results, _LAB, UP)
+    peers = {name: _figure(results, name, UP) for name in _COLOURS if name != _LAB}
     return TEMPLATES.get_template("benchmarks.md.j2").render(
         results=results,
         growths=growths(results),
-        share=ours.median / theirs.median if ours and theirs else None,
+        shares={name: ours.median / theirs.median for name, theirs in peers.items() if ours and theirs},
     )
+
+
+def _figure(results: Results, who: str, what: str) -> Figure | None:
+    return results.find(_SHARED[what] if who == _LAB else f"{who}: {what}")
 
 
 def growths(results: Results) -> list[Growth]:
     """All sizes that were built, that of the tutorial among them."""
     found = list(results.growth)
-    if six := results.find(_PAIRS[0][1]):
+    if six := _figure(results, _LAB, UP):
         found.append(Growth(machines=6, servers=3, seconds=six.median))
     return sorted(found, key=lambda one: one.machines)
 
@@ -44,22 +54,23 @@ def _draw(results: Results) -> None:
     with mpl.rc_context({"svg.hashsalt": "lvs-dr-lab", "svg.fonttype": "none", "font.size": 13}):
         picture = Picture(figsize=(12, 5), layout="constrained")
         bars, line = picture.subplots(1, 2)
-        places = [pair for pair in _PAIRS if results.find(pair[1])]
-        for place, (_, ours, theirs) in enumerate(places):
-            for shift, name, colour in ((-0.2, ours, _LAB), (0.2, theirs, _PEER)):
-                if figure := results.find(name):
-                    bars.bar(place + shift, figure.median, 0.36, color=colour)
+        shown = [who for who in _COLOURS if any(_figure(results, who, what) for what in _SHARED)]
+        width = 0.8 / max(len(shown), 1)
+        for turn, who in enumerate(shown):
+            bars.bar(0, 0, color=_COLOURS[who], label=who)
+            for place, what in enumerate(_SHARED):
+                if figure := _figure(results, who, what):
+                    left = place + (turn - (len(shown) - 1) / 2) * width
+                    bars.bar(left, figure.median, width * 0.9, color=_COLOURS[who])
                     words = figure.in_words(figure.median)
-                    bars.text(place + shift, figure.median, words, ha="center", va="bottom")
-        bars.bar(0, 0, color=_LAB, label="this lab")
-        bars.bar(0, 0, color=_PEER, label="Vagrant, vagrant-libvirt")
-        bars.set_xticks(range(len(places)), [pair[0] for pair in places])
+                    bars.text(left, figure.median, words, ha="center", va="bottom", fontsize=10)
+        bars.set_xticks(range(len(_SHARED)), list(_SHARED))
         bars.set_ylabel("seconds, logarithmic")
         bars.set_yscale("log")
         bars.margins(y=0.15)
         bars.legend(frameon=False)
         known = growths(results)
-        line.plot([one.machines for one in known], [one.seconds for one in known], "o-", color=_LAB)
+        line.plot([one.machines for one in known], [one.seconds for one in known], "o-", color=_COLOURS[_LAB])
         for one in known:
             line.annotate(
                 f"{one.seconds:.0f} s",
