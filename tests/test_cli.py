@@ -4,15 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import typer
 
 from lab import cli
-from lab.cli import app, doorway, looking
+from lab.cli import doorway, looking
 from lab.host import lifecycle
 from lab.inventory import Inventory
 from lab.operate.drills import DRILLS
@@ -52,20 +50,6 @@ def lab(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         stdin=subprocess.DEVNULL,
     )
-
-
-def test_every_command_is_found_in_its_room() -> None:
-    for room, commands in app.ROOMS.items():
-        assert set(commands) == commands_of(app.assemble(commands[0])), room
-    assert (
-        commands_of(app.assemble()) == commands_of(app.assemble("--help")) == set(chain(*app.ROOMS.values()))
-    )
-
-
-def commands_of(assembled: typer.Typer) -> set[str]:
-    group = typer.main.get_command(assembled)
-    assert isinstance(group, typer.core.TyperGroup)
-    return set(group.commands)
 
 
 @pytest.mark.parametrize(
