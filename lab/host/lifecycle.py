@@ -280,7 +280,7 @@ def _announce(topology: topologies.Topology, settings: Settings, image_name: str
     count = len(topology.machines)
     at_once = os.cpu_count() or 1
     usual = (
-        f"by emulation, {at_once} at a time, about {max(2, round(count / at_once * 1.7))} minutes"
+        f"by emulation, {at_once} at a time, about {max(2, round(count / at_once * 1.3))} minutes"
         if emulated
         else "with KVM, all at once, about two minutes"
     )
