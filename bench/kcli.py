@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench.peer import DESTROY, UP, UP_AGAIN, Peer, addresses
+from bench.peer import DESTROY, UP, UP_AGAIN, Peer
 from lab.host.packages import Package
 from lab.topology import Machine
 
@@ -73,7 +73,7 @@ class Kcli(Peer):
         script = self.folder / f"{machine.name}.sh"
         script.write_text(self.script(machine), encoding="utf-8")
         segment = self.topology.segment
-        first, *more = addresses(machine)
+        first, *more = map(str, machine.addresses)
         seed = self._pool / f"{machine.name}.ISO"
         return {
             "image": "lab.qcow2",

@@ -22,13 +22,12 @@ from lab.keys import KeyPair, derive
 from lab.render import guest, pushes
 from lab.say import Say
 from lab.settings import Settings
-from lab.topology import Client, Director, Machine, RealServer, Topology, plan
+from lab.topology import Machine, Topology, plan
 
 # What is measured of each.
 UP = "up, six machines"
 UP_AGAIN = "up with nothing to do"
 DESTROY = "destroy"
-_SERVERS = {"server1", "server2", "server3"}
 # Seconds, after the tool says that it is done or has given up waiting.
 _ANSWERS_WITHIN = 900
 
@@ -103,10 +102,11 @@ class Peer(ABC):
             f"curl -s -m 2 --interface {source} http://{self.topology.service.vip}/ || true"
             for source in self.topology.client.extra_addresses
         )
+        servers = {server.name for server in self.topology.real_servers}
         deadline = time.monotonic() + _ANSWERS_WITHIN
         answered: set[str] = set()
         # A login costs an emulated machine seconds: the client is asked once the VIP answers this computer.
-        while not (self._vip_answers() and (answered := self._ask_client(loop)) == _SERVERS):
+        while not (self._vip_answers() and (answered := self._ask_client(loop)) == servers):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the lab of {self.name} does not work: {answered or 'nobody'} answered")
             time.sleep(0.5)
@@ -126,27 +126,11 @@ class Peer(ABC):
 
     def script(self, machine: Machine) -> str:
         """What a machine is told: its packages, and what the lab pushes over SSH."""
+        settings = pushes.script(self.topology, machine)
         return TEMPLATES.get_template("provision.sh.j2").render(
             packages=guest.PACKAGES[machine.role],
-            settings=self._settings(machine),
+            settings=settings.replace("interface eth0", f"interface {self.segment_nic}"),
         )
-
-    def _settings(self, machine: Machine) -> str:
-        match machine:
-            case Director():
-                text = pushes.director_script(self.topology, machine)
-                return text.replace("interface eth0", f"interface {self.segment_nic}")
-            case RealServer():
-                return pushes.server_script(self.topology, machine)
-            case Client():
-                return pushes.client_script(self.topology, machine)
-        raise TypeError(machine)
-
-
-def addresses(machine: Machine) -> list[str]:
-    """All addresses of a machine on the segment, the first one first."""
-    more = machine.extra_addresses if isinstance(machine, Client) else ()
-    return [str(address) for address in (machine.address, *more)]
 
 
 def measure(kind: type[Peer], folder: Path, results: Results, say: Say) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from bench.peer import DESTROY, UP, UP_AGAIN, Peer, addresses
+from bench.peer import DESTROY, UP, UP_AGAIN, Peer
 from bench.templates import TEMPLATES
 from lab.host.packages import Package
 from lab.keys import derive
@@ -42,7 +42,7 @@ class Vagrant(Peer):
             script = self.folder / "provision" / f"{machine.name}.sh"
             prefix = self.topology.segment.cidr.prefixlen
             network = TEMPLATES.get_template("segment.sh.j2").render(
-                nic=self.segment_nic, addresses=[f"{address}/{prefix}" for address in addresses(machine)]
+                nic=self.segment_nic, addresses=[f"{address}/{prefix}" for address in machine.addresses]
             )
             script.write_text(network + self.script(machine), encoding="utf-8")
             machines.append({"name": machine.name, "address": str(machine.address), "script": str(script)})

@@ -46,6 +46,11 @@ class Machine:
         """
         return "52:54:00:" + ":".join(f"{byte:02x}" for byte in self.address.packed[1:])
 
+    @property
+    def addresses(self) -> tuple[IPv4Address, ...]:
+        """All its own on the segment, the one it is known by first."""
+        return (self.address,)
+
 
 @dataclass(frozen=True)
 class Director(Machine):
@@ -68,6 +73,11 @@ class Client(Machine):
     """The trainee's workstation, with further source addresses so that persistence can be seen."""
 
     extra_addresses: tuple[IPv4Address, ...]
+
+    @property
+    def addresses(self) -> tuple[IPv4Address, ...]:
+        """Those further ones among them."""
+        return (self.address, *self.extra_addresses)
 
 
 @dataclass(frozen=True)

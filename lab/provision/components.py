@@ -13,7 +13,7 @@ from lab.provision.delivery import Courier
 from lab.provision.hypervisor import Hypervisor
 from lab.render import guest, pushes
 from lab.settings import Settings
-from lab.topology import Client, Director, Machine, RealServer, Role, Topology, boot_queues
+from lab.topology import Machine, Role, Topology, boot_queues
 from lab.versions import Versions, versions
 
 _COMPONENTS = {
@@ -99,7 +99,7 @@ class Lab(ComponentResource):
         waits = boot_queues(topology.machines, boot_limit)
         guests: dict[str, Guest] = {}
         for machine in topology.machines:
-            script: pulumi.Input[str] = _script(topology, machine)
+            script: pulumi.Input[str] = pushes.script(topology, machine)
             if machine.role == Role.DIRECTOR and auth_pass_is_secret:
                 script = Output.secret(script)
             documents = Output.all(login, host_keys[machine.name], image.sha256).apply(
@@ -152,14 +152,3 @@ def _seeder(topology: Topology, machine: Machine, package_proxy: str) -> Callabl
         )
 
     return seed
-
-
-def _script(topology: Topology, machine: Machine) -> str:
-    match machine:
-        case Director():
-            return pushes.director_script(topology, machine)
-        case RealServer():
-            return pushes.server_script(topology, machine)
-        case Client():
-            return pushes.client_script(topology, machine)
-    raise TypeError(machine)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lab.keys import KeyPair
 from lab.render.templates import render
-from lab.topology import Client, Machine, Role, Topology
+from lab.topology import Machine, Role, Topology
 
 # Where a guest keeps what it needs until its packages are installed; gone then.
 FIRST_BOOT = "/var/lib/first-boot"
@@ -58,24 +58,23 @@ def seed(
     machine. So the fingerprint goes into the instance-id and into the names of disk and ISO: a change
     rebuilds the machine.
     """
-    web = machine.role in (Role.REAL_SERVER, Role.SORRY_SERVER)
+    packages = PACKAGES[machine.role]
     user_data = render(
         "user-data.yaml.j2",
         machine=machine,
         login_key=login_key,
         host_key=host_key,
-        packages=PACKAGES[machine.role],
+        packages=packages,
         first_boot=FIRST_BOOT,
-        stand_ins=_STAND_INS | (_STAND_INS_FOR_APACHE if web else {}),
+        stand_ins=_STAND_INS | (_STAND_INS_FOR_APACHE if "apache2" in packages else {}),
         package_proxy=package_proxy,
         nameserver=topology.segment.nameserver,
     )
-    own = (machine.address, *machine.extra_addresses) if isinstance(machine, Client) else (machine.address,)
     network_config = render(
         "network-config.yaml.j2",
         machine=machine,
         segment=topology.segment,
-        addresses=[f"{address}/{topology.segment.cidr.prefixlen}" for address in own],
+        addresses=[f"{address}/{topology.segment.cidr.prefixlen}" for address in machine.addresses],
     )
     fingerprint = hashlib.sha256("\0".join((user_data, network_config, image_id)).encode()).hexdigest()[:8]
     meta_data = render("meta-data.yaml.j2", machine=machine, instance_id=f"{machine.name}-{fingerprint}")

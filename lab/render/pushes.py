@@ -75,3 +75,19 @@ def ready_script(machine: Machine, timeout: int) -> str:
     Prints a line for the kernel and for each package that the role is made of: its name and its version.
     """
     return render("ready.sh.j2", machine=machine, timeout=timeout, packages=PACKAGES[machine.role])
+
+
+def script(topology: Topology, machine: Machine) -> str:
+    """The settings of a machine of any role, as its own kind of script.
+
+    Raises:
+        TypeError: it is of no kind that has settings.
+    """
+    match machine:
+        case Director():
+            return director_script(topology, machine)
+        case RealServer():
+            return server_script(topology, machine)
+        case Client():
+            return client_script(topology, machine)
+    raise TypeError(machine)

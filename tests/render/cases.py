@@ -6,7 +6,7 @@ from lab.keys import derive
 from lab.render import guest, pushes
 from lab.render.domain import stylesheet
 from lab.settings import load
-from lab.topology import Client, Director, Machine, RealServer, Topology, plan
+from lab.topology import Director, Machine, RealServer, Topology, plan
 
 SECRET = "0f" * 32
 IMAGE = "a" * 64
@@ -57,17 +57,6 @@ def seed(topology: Topology, machine: Machine, *, package_proxy: str = "", image
     )
 
 
-def script(topology: Topology, machine: Machine) -> str:
-    match machine:
-        case Director():
-            return pushes.director_script(topology, machine)
-        case RealServer():
-            return pushes.server_script(topology, machine)
-        case Client():
-            return pushes.client_script(topology, machine)
-    raise TypeError(machine)
-
-
 def without_private_key(text: str, machine: Machine) -> str:
     """``text`` fit for a file under version control: nobody should find a key block in it."""
     quoted = derive(SECRET, f"host {machine.name}").private.replace("\n", "\\n")
@@ -83,7 +72,7 @@ def files_of(topology: Topology, machine: Machine, package_proxy: str = "") -> d
         "network-config.yaml": documents.network_config,
         "meta-data.yaml": documents.meta_data,
         "hosts": pushes.hosts(topology, machine),
-        "push.sh": script(topology, machine),
+        "push.sh": pushes.script(topology, machine),
         "ready.sh": pushes.ready_script(machine, 1800),
     }
     if isinstance(machine, Director):

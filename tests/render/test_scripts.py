@@ -10,7 +10,7 @@ import pytest
 from lab.render import pushes
 from lab.render.templates import HERE_END, render
 from lab.topology import Topology
-from tests.render.cases import cases, script
+from tests.render.cases import cases
 
 Planned = Callable[..., Topology]
 SCRIPTS = {name: text for name, text in cases().items() if name.endswith(".sh")}
@@ -65,7 +65,7 @@ def embedded(text: str) -> dict[str, str]:
 
 def test_a_director_gets_its_files_whole(tutorial: Topology) -> None:
     for director in tutorial.directors:
-        assert embedded(script(tutorial, director)) == {
+        assert embedded(pushes.script(tutorial, director)) == {
             "/etc/hosts.new": pushes.hosts(tutorial, director),
             "$conf.new": pushes.keepalived_conf(tutorial, director),
         }
@@ -74,7 +74,7 @@ def test_a_director_gets_its_files_whole(tutorial: Topology) -> None:
 def test_a_real_server_gets_its_files_whole(tutorial: Topology) -> None:
     server = tutorial.real_servers[0]
     files = pushes.server_files(tutorial, server)
-    found = embedded(script(tutorial, server))
+    found = embedded(pushes.script(tutorial, server))
     assert found["/etc/sysctl.d/60-lvs-dr.conf"] == files["/etc/sysctl.d/60-lvs-dr.conf"]
     assert (
         found["/etc/systemd/network/05-lvs-dr.network.new"] == files["/etc/systemd/network/05-lvs-dr.network"]
@@ -90,7 +90,7 @@ def in_order(text: str, *steps: str) -> None:
 
 def test_a_director_is_checked_before_it_is_changed(tutorial: Topology) -> None:
     in_order(
-        script(tutorial, tutorial.directors[0]),
+        pushes.script(tutorial, tutorial.directors[0]),
         'cat > "$conf.new"',
         '[ -s "$conf.new" ]',
         'keepalived -t -f "$conf.new"',
@@ -101,12 +101,14 @@ def test_a_director_is_checked_before_it_is_changed(tutorial: Topology) -> None:
 
 
 def test_the_names_are_there_before_keepalived_looks_them_up(tutorial: Topology) -> None:
-    in_order(script(tutorial, tutorial.directors[0]), "mv -f /etc/hosts.new /etc/hosts", "keepalived -t")
+    in_order(
+        pushes.script(tutorial, tutorial.directors[0]), "mv -f /etc/hosts.new /etc/hosts", "keepalived -t"
+    )
 
 
 def test_a_real_server_has_its_arp_settings_before_the_vip(tutorial: Topology) -> None:
     in_order(
-        script(tutorial, tutorial.real_servers[0]),
+        pushes.script(tutorial, tutorial.real_servers[0]),
         "sysctl -q -p /etc/sysctl.d/60-lvs-dr.conf",
         "/proc/sys/net/ipv4/conf/all/",
         "05-lvs-dr.network",
@@ -168,7 +170,7 @@ GOOD = "Configuration file {conf}.new validated\n"
 
 def test_a_configuration_that_passes_is_put_in_force(tutorial: Topology, tmp_path: Path) -> None:
     director = tutorial.directors[0]
-    done = push_in(tmp_path, script(tutorial, director), "", 0)
+    done = push_in(tmp_path, pushes.script(tutorial, director), "", 0)
     assert (done.returncode, done.stderr) == (0, "")
     conf = tmp_path / "etc/keepalived/keepalived.conf"
     assert conf.read_text(encoding="utf-8") == pushes.keepalived_conf(tutorial, director)
@@ -186,7 +188,7 @@ def test_a_configuration_that_fails_leaves_the_one_in_force(
     tutorial: Topology, tmp_path: Path, answer: str, status: int
 ) -> None:
     """An exit status of 0 is not enough: anything keepalived says is a refusal."""
-    done = push_in(tmp_path, script(tutorial, tutorial.directors[0]), answer, status)
+    done = push_in(tmp_path, pushes.script(tutorial, tutorial.directors[0]), answer, status)
     assert done.returncode == 1
     assert done.stderr.startswith("master: keepalived refuses its new configuration")
     assert answer in done.stderr

@@ -1,7 +1,6 @@
 """What stands in for the tools of services, in front of real tools that only note what they are asked."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,7 +61,7 @@ class FirstBoot:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[FirstBoot]:
+def machine(tmp_path: Path) -> FirstBoot:
     return FirstBoot(tmp_path)
 
 
